@@ -1,1 +1,3 @@
+//! The coordinator: catalogue, runs, parameters, and the clouds they use.
 
+pub mod store;
