@@ -1,7 +1,7 @@
 //! The only owner of durable bytes.
 //!
-//! A [`Backend`] keeps ordered keys and values and nothing more; what the keys mean is said once, in `layout.rs`.
-
+//! A [`Backend`] keeps ordered keys and values and nothing more; what the keys mean is said once, in
+//! `layout.rs`. To add one: write `<name>.rs` here, list it in [`BACKENDS`], and call
 //! `conformance::check` from its tests.
 
 use std::fmt;
