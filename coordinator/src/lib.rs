@@ -1,3 +1,5 @@
 //! The coordinator: catalogue, runs, parameters, and the clouds they use.
 
+pub mod cloud;
+pub mod seam;
 pub mod store;

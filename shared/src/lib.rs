@@ -2,7 +2,14 @@
 //!
 //! No state and no tasks. What only one program needs does not belong here.
 
+pub mod api;
+pub mod backoff;
+pub mod context;
+pub mod error_chain;
+pub mod event;
 pub mod id;
+pub mod link;
 pub mod parameter;
 pub mod plan;
+pub mod state;
 pub mod template;

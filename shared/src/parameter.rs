@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn keys_of_a_wrong_shape_are_refused() {
-        for bad in ["", ":", "a:", ":b", "a b:c", "web.0:x", "web.1:", "web.1:a b", "web.1:a:b", "w\u{e9}b:x", "-a:x", "a:-x"] {
+        for bad in
+            ["", ":", "a:", ":b", "a b:c", "web.0:x", "web.1:", "web.1:a b", "web.1:a:b", "w\u{e9}b:x", "-a:x", "a:-x"]
+        {
             assert!(bad.parse::<Key>().is_err(), "`{bad}` was accepted");
         }
         assert!(Key::qualify("port", None).is_err());

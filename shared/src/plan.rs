@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::NodeName,
     parameter::ParamType,
-    template::{Template, Target},
+    template::{Target, Template},
 };
 
 /// Everything a run needs to know about its module.

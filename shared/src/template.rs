@@ -167,13 +167,18 @@ impl FromStr for Reference {
                     "*" => Which::All,
                     "any" => Which::Any,
                     _ => Which::Index(
-                        index.parse().ok().filter(|i| *i > 0).ok_or_else(|| format!("`[{index}]` is none of [1], [*], [any]"))?,
+                        index
+                            .parse()
+                            .ok()
+                            .filter(|i| *i > 0)
+                            .ok_or_else(|| format!("`[{index}]` is none of [1], [*], [any]"))?,
                     ),
                 };
                 (which, tail)
             }
         };
-        let name = tail.strip_prefix('.').ok_or_else(|| format!("`{text}` names no parameter (as in `{head}.port`)"))?;
+        let name =
+            tail.strip_prefix('.').ok_or_else(|| format!("`{text}` names no parameter (as in `{head}.port`)"))?;
         check(name).map(|name| Reference { owner: Owner::Node(Target { node, which }), name })
     }
 }
@@ -253,7 +258,10 @@ mod tests {
         let template: Template = "costs $${price} $5".parse().expect("valid");
         assert_eq!(template.as_literal(), Some("costs ${price} $5"));
         assert_eq!(Template::literal("${x}").as_literal(), Some("${x}"));
-        assert_eq!(Template::literal("${x}").to_string().parse::<Template>().expect("valid").as_literal(), Some("${x}"));
+        assert_eq!(
+            Template::literal("${x}").to_string().parse::<Template>().expect("valid").as_literal(),
+            Some("${x}")
+        );
     }
 
     #[test]

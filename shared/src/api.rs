@@ -1,0 +1,274 @@
+//! Bodies of requests and answers of the REST API, `/api/v1`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::Author,
+    id::{InstanceId, RunId},
+    parameter::{Key, ParamType},
+    plan::{Category, KeepRunning},
+    state::{Milestone, Outcome, RunState},
+};
+
+/// An error: problem details for HTTP APIs (RFC 9457), `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Problem {
+    /// `about:blank`, or where the code is explained.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the status means.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable word for programs, such as `run_not_found`.
+    pub code: String,
+    /// What failed, on what, why, and what to do.
+    pub detail: String,
+    /// Places in a module file, where that is what is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<FileProblem>,
+}
+
+/// One thing wrong in a module file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileProblem {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// What is wrong, and a hint.
+    pub message: String,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Give this as `after` to get the next page; none: this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Whether the coordinator works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`, or `stopping`.
+    pub status: String,
+    /// Version of the coordinator.
+    pub version: String,
+    /// Configured clouds, by name, with their kind.
+    pub clouds: BTreeMap<String, String>,
+}
+
+/// A version of a module, as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModuleInfo {
+    /// Its place in the catalogue.
+    pub path: String,
+    /// Counts its versions, from 1.
+    pub version: u32,
+    /// `project`, `image`, `component`, `application`.
+    pub kind: String,
+    /// Its title, if it has one.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Who saved it.
+    pub author: String,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Its source text; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// Starts a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchRequest {
+    /// `path`, or `path@version`.
+    pub module: String,
+    /// Values of inputs: `name` for the run, `node:name` for a node.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Clouds by node; the key `*` is for all others.
+    #[serde(default)]
+    pub cloud: BTreeMap<String, String>,
+    /// Numbers of instances by node.
+    #[serde(default)]
+    pub count: BTreeMap<String, u32>,
+    /// What stays in the end.
+    #[serde(default)]
+    pub keep_running: Option<KeepRunning>,
+    /// From launch to Ready, in seconds.
+    #[serde(default)]
+    pub timeout: Option<u64>,
+    /// Free words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunSummary {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub id: RunId,
+    /// The module with its version.
+    pub module: String,
+    /// Its title.
+    pub title: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Where it is.
+    pub state: RunState,
+    /// How it turned out.
+    pub outcome: Outcome,
+    /// Why it was aborted, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort: Option<String>,
+    /// How many instances are ready, and how many there are.
+    pub ready: u32,
+    /// How many instances there are.
+    pub instances: u32,
+    /// `ss:url.service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Free words given at launch.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// When it was accepted.
+    #[schemars(with = "String")]
+    pub created: Timestamp,
+    /// When its last event was recorded.
+    #[schemars(with = "String")]
+    pub changed: Timestamp,
+}
+
+/// A run with its instances.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunDetail {
+    /// What lists show.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+    /// What was launched.
+    pub category: Category,
+    /// The number of its last event.
+    pub seq: u64,
+    /// What stays in the end.
+    pub keep_running: KeepRunning,
+    /// Its machines.
+    pub nodes: Vec<InstanceInfo>,
+    /// Its results, as far as they are known.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, Option<String>>,
+}
+
+/// One machine of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceInfo {
+    /// Who.
+    pub instance: InstanceId,
+    /// How far it has come.
+    pub milestone: Milestone,
+    /// Which launch of it this is.
+    pub attempt: u32,
+    /// Where it runs.
+    pub cloud: String,
+    /// The cloud's identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The address others use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// `ssh://user@host:port`, where it can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<String>,
+    /// What its scripts say they do (`ss-display`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<String>,
+    /// What it waits for, and since when.
+    #[serde(default)]
+    pub waiting: Vec<WaitInfo>,
+    /// Its scripts.
+    #[serde(default)]
+    pub steps: Vec<StepInfo>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// True while its agent is connected.
+    #[serde(default)]
+    pub connected: bool,
+}
+
+/// What a script waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitInfo {
+    /// Such as `apache.1:ready`.
+    pub on: String,
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+}
+
+/// A script of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepInfo {
+    /// Its place in the node's steps followed by its report.
+    pub index: u32,
+    /// Its name.
+    pub step: String,
+    /// The module it comes from.
+    pub origin: String,
+    /// `waiting`, `running`, `succeeded`, `failed`.
+    pub status: String,
+    /// Its result in words, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// How long it took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub millis: Option<u64>,
+}
+
+/// A parameter of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Parameter {
+    /// Its full key.
+    pub key: Key,
+    /// Its value; absent when it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What values it takes.
+    #[serde(rename = "type", default)]
+    pub kind: ParamType,
+    /// The number of the event that set it; 0 for one that nobody has set.
+    pub revision: u64,
+    /// Who set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+}
+
+/// Sets a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetParameter {
+    /// The new value.
+    pub value: String,
+}
+
+/// Aborts a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbortRequest {
+    /// Why.
+    pub reason: String,
+}

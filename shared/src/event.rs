@@ -1,0 +1,332 @@
+//! What happens to a run, as a numbered log. State is the fold of it.
+//!
+//! The same records are the coordinator's journal and what `GET /runs/{id}/events` streams. A new
+//! field needs a default; a meaning never changes under the same name.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{InstanceId, InvalidId},
+    parameter::Key,
+    plan::Plan,
+    state::RunState,
+};
+
+/// One event with its number, time and author.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Record {
+    /// Counts the events of a run, from 1, without gaps. Also the revision of a parameter it sets.
+    pub seq: u64,
+    /// When it was recorded.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Who caused it.
+    pub by: Author,
+    /// The author's own number for the request, by which a repeated one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<u64>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Who caused an event: `system`, `user:alice`, or an instance such as `web.1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Author {
+    /// The coordinator itself.
+    System,
+    /// A person or program with an API token.
+    User(String),
+    /// The agent or a script in a machine of the run.
+    Instance(InstanceId),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists.
+    Accepted {
+        /// What it will do.
+        plan: Box<Plan>,
+        /// Whose run it is.
+        owner: String,
+        /// Free words given at launch.
+        #[serde(default)]
+        tags: Vec<String>,
+    },
+    /// The run is in another state now.
+    StateChanged {
+        /// The new one.
+        state: RunState,
+    },
+    /// A machine is about to be asked for; recorded before the cloud is called.
+    LaunchIntended {
+        /// For whom.
+        instance: InstanceId,
+        /// The how manieth launch of that instance.
+        attempt: u32,
+        /// Where.
+        cloud: String,
+        /// Its name there.
+        name: String,
+    },
+    /// The cloud has accepted the launch.
+    Launched {
+        /// For whom.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// The cloud's identifier of the machine.
+        machine: String,
+    },
+    /// A launch did not lead to a machine.
+    LaunchFailed {
+        /// For whom.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// Why.
+        reason: String,
+        /// True when another attempt follows.
+        retry: bool,
+    },
+    /// The cloud says that the machine runs.
+    MachineRunning {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The addresses of the machine are known.
+    AddressKnown {
+        /// Whose.
+        instance: InstanceId,
+        /// Reachable from outside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        public: Option<String>,
+        /// On the network of the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        private: Option<String>,
+    },
+    /// The agent has shown its token and got a certificate.
+    Enrolled {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// SHA-256 of its public key, hexadecimal.
+        key: String,
+        /// Version of the agent.
+        agent: String,
+    },
+    /// Somebody tried to enrol and may not.
+    EnrolmentRefused {
+        /// As whom.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A script has started.
+    StepStarted {
+        /// Where.
+        instance: InstanceId,
+        /// Which one: its place in the node's `steps` followed by its `report`.
+        index: u32,
+        /// Its name, such as `deploy`.
+        step: String,
+    },
+    /// A script has ended.
+    StepFinished {
+        /// Where.
+        instance: InstanceId,
+        /// Which one.
+        index: u32,
+        /// Its name.
+        step: String,
+        /// How.
+        result: StepResult,
+    },
+    /// The ready check of an instance has passed.
+    InstanceReady {
+        /// Whose.
+        instance: InstanceId,
+    },
+    /// A script has been waiting for more than a second.
+    WaitBegan {
+        /// Whose script.
+        instance: InstanceId,
+        /// For what, such as `apache.1:ready` or `mysql.ready`.
+        on: String,
+    },
+    /// A wait of which [`Event::WaitBegan`] told is over.
+    WaitEnded {
+        /// Whose script.
+        instance: InstanceId,
+        /// For what.
+        on: String,
+        /// True when what it waited for has come.
+        came: bool,
+    },
+    /// A parameter has a value.
+    ParameterSet {
+        /// Which one.
+        key: Key,
+        /// What.
+        value: String,
+    },
+    /// A parameter has no value of its own any more.
+    ParameterUnset {
+        /// Which one.
+        key: Key,
+    },
+    /// The run is aborted. Only the first one counts.
+    AbortRaised {
+        /// Whose failure it is, if an instance's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<InstanceId>,
+        /// Why.
+        reason: String,
+    },
+    /// The abort was taken back.
+    AbortCancelled,
+    /// An instance has sent its report, or will not.
+    ReportFinished {
+        /// Whose.
+        instance: InstanceId,
+        /// Its size in bytes; none if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+    },
+    /// Somebody asked for the end of the run.
+    TerminateRequested,
+    /// A machine is about to be removed; recorded before the cloud is called.
+    TerminateIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The cloud no longer knows the machine.
+    MachineGone {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// True when nobody had asked for it.
+        #[serde(default)]
+        unexpected: bool,
+    },
+    /// Something the run could do nothing about yet, such as a cloud that does not answer.
+    Trouble {
+        /// What failed, on what, why.
+        message: String,
+    },
+}
+
+/// How a script ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepResult {
+    /// Its exit code, unless a signal ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// The signal that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why it could not be run or was ended, where the agent knows: `deadline`, `aborted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The last line of its standard error that is not blank, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stderr: Option<String>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub millis: u64,
+}
+
+impl StepResult {
+    /// True when the script ended by itself with 0.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.exit == Some(0) && self.cause.is_none()
+    }
+}
+
+impl fmt::Display for StepResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.cause, self.exit, self.signal) {
+            (Some(cause), _, _) => f.write_str(cause)?,
+            (None, Some(code), _) => write!(f, "exit code {code}")?,
+            (None, None, Some(signal)) => write!(f, "signal {signal}")?,
+            (None, None, None) => f.write_str("did not run")?,
+        }
+        match &self.last_stderr {
+            Some(line) => write!(f, ": {line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Author {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.strip_prefix("user:") {
+            Some(name) => Ok(Author::User(name.to_owned())),
+            None if text == "system" => Ok(Author::System),
+            None => text.parse().map(Author::Instance),
+        }
+    }
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Author::System => f.write_str("system"),
+            Author::User(name) => write!(f, "user:{name}"),
+            Author::Instance(instance) => instance.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<String> for Author {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Author> for String {
+    fn from(author: Author) -> String {
+        author.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_flat_json_and_reads_back() {
+        let record = Record {
+            seq: 7,
+            at: Timestamp::from_millisecond(1_700_000_000_123).expect("in range"),
+            by: Author::Instance("web.1".parse().expect("valid")),
+            op: Some(3),
+            event: Event::ParameterSet { key: "web.1:port".parse().expect("valid"), value: "80".into() },
+        };
+        let json = serde_json::to_string(&record).expect("serializes");
+        assert_eq!(
+            json,
+            r#"{"seq":7,"at":"2023-11-14T22:13:20.123Z","by":"web.1","op":3,"kind":"parameter_set","key":"web.1:port","value":"80"}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&json).expect("reads back"), record);
+    }
+}

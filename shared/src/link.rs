@@ -1,0 +1,352 @@
+//! What agent and coordinator say to each other.
+//!
+//! One HTTP/2 request per machine (`POST /agent/v1/link`, client certificate required) whose body and
+//! response are both endless streams of JSON lines: [`Up`] from the agent, [`Down`] to it. The first
+//! line of each is its `Hello`, which carries the versions it speaks. Before that an agent enrols with
+//! `POST /agent/v1/enrol` ([`EnrolRequest`], [`EnrolAnswer`]), without a client certificate.
+//!
+//! * Lines have at most [`MAX_LINE`] bytes. Unknown fields are ignored, an unknown kind of line too.
+//! * A change carries `op`, the agent's own number for it: it grows by one with each change, is kept
+//!   on the agent's disk and repeated until answered. The coordinator applies each number once.
+//! * A question carries `id`, unique within the connection. After a new connection it is asked again;
+//!   every question asks for a state, not for a change, so nothing is missed in between.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::StepResult,
+    id::{InstanceId, RunId},
+    parameter::Key,
+    plan::{ReadyPlan, Script},
+};
+
+/// The version of this protocol that this code speaks best.
+pub const PROTOCOL: u32 = 1;
+
+/// The oldest version it still speaks.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// The longest line, in bytes.
+pub const MAX_LINE: usize = 1024 * 1024;
+
+/// The most bytes of output in one [`Up::Log`].
+pub const LOG_CHUNK: usize = 16 * 1024;
+
+/// An agent says something at least this often, in seconds, if only [`Up::Heartbeat`].
+pub const HEARTBEAT_SECONDS: u64 = 10;
+
+/// The path of the stream.
+pub const LINK_PATH: &str = "/agent/v1/link";
+
+/// The path of enrolment.
+pub const ENROL_PATH: &str = "/agent/v1/enrol";
+
+/// Where an agent puts its report, a gzipped tar file: `PUT`, at most [`MAX_REPORT`] bytes.
+pub const REPORT_PATH: &str = "/agent/v1/report";
+
+/// The largest report, in bytes.
+pub const MAX_REPORT: usize = 64 * 1024 * 1024;
+
+/// Asks for a client certificate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolRequest {
+    /// The newest protocol the agent speaks.
+    pub protocol: u32,
+    /// The oldest one.
+    pub oldest_protocol: u32,
+    /// Version of the agent.
+    pub agent: String,
+    /// The run of the context.
+    pub run: RunId,
+    /// The instance of the context.
+    pub instance: InstanceId,
+    /// The attempt of the context.
+    pub attempt: u32,
+    /// The secret of the context.
+    pub token: String,
+    /// A PKCS #10 certificate request, PEM; only its public key and its proof of possession count.
+    pub csr: String,
+    /// What the machine knows of itself, for the record: `machine_id`, `product_uuid`, `hostname`.
+    #[serde(default)]
+    pub platform: BTreeMap<String, String>,
+}
+
+/// The certificate by which the coordinator knows the agent from now on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolAnswer {
+    /// The version both will speak.
+    pub protocol: u32,
+    /// PEM, the agent's certificate.
+    pub certificate: String,
+    /// PEM, the authority that signed it and the coordinator's own.
+    pub authority: String,
+}
+
+/// The body of a refused enrolment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable word: `token`, `other_key`, `ended`, `protocol`, `busy`, `invalid`.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+    /// True when the same request may succeed later.
+    pub retry: bool,
+}
+
+/// From the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub enum Up {
+    /// The first line.
+    Hello {
+        /// The newest protocol the agent speaks.
+        protocol: u32,
+        /// The oldest one.
+        oldest_protocol: u32,
+        /// Version of the agent.
+        agent: String,
+        /// Changes with each boot of the machine.
+        boot: String,
+        /// The addresses of the machine's interfaces, without loopback.
+        #[serde(default)]
+        addresses: Vec<String>,
+    },
+    /// Nothing new; still here.
+    Heartbeat,
+    /// Asks for a value. Answered by [`Reply::Value`], at once unless `wait`.
+    Get {
+        /// Number of the question.
+        id: u64,
+        /// Whose value.
+        key: Key,
+        /// Answer only when there is a value.
+        wait: bool,
+        /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
+        ignore_abort: bool,
+    },
+    /// Asks for the environment of a step; answered by [`Reply::Env`] when what the step needs has
+    /// been reached and all references have values.
+    Env {
+        /// Number of the question.
+        id: u64,
+        /// The step.
+        index: u32,
+    },
+    /// Nobody waits for the answer any more.
+    Forget {
+        /// Number of the question.
+        id: u64,
+    },
+    /// A change, to be made once.
+    Do {
+        /// The agent's number for it.
+        op: u64,
+        /// What.
+        #[serde(flatten)]
+        change: Change,
+    },
+    /// Output of a step. Acknowledged by [`Down::LogAck`] when it is on disk.
+    Log {
+        /// The step.
+        index: u32,
+        /// Where it belongs in the output of that step, in bytes from the beginning.
+        offset: u64,
+        /// Standard error rather than standard output.
+        err: bool,
+        /// The bytes, base64.
+        data: String,
+    },
+}
+
+/// What an agent can change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Change {
+    /// Sets a parameter, or takes its value away.
+    Set {
+        /// Which one.
+        key: Key,
+        /// None: unset.
+        value: Option<String>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Aborts the run.
+    Abort {
+        /// Why.
+        reason: String,
+    },
+    /// Takes the abort back.
+    CancelAbort,
+    /// A script has started.
+    StepStarted {
+        /// Which one.
+        index: u32,
+    },
+    /// A script has ended.
+    StepFinished {
+        /// Which one.
+        index: u32,
+        /// How.
+        result: StepResult,
+    },
+    /// The ready check has passed.
+    Ready,
+    /// The ready check did not pass in time.
+    NotReady {
+        /// What it said last.
+        reason: String,
+    },
+    /// The report is sent, or there is none.
+    Reported,
+}
+
+/// To the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "t", rename_all = "snake_case")]
+pub enum Down {
+    /// The first line.
+    Hello {
+        /// The version both will speak.
+        protocol: u32,
+        /// Version of the coordinator.
+        coordinator: String,
+        /// The number of the last change of this agent that was applied; older ones need not be
+        /// repeated.
+        last_op: u64,
+    },
+    /// What to run. Sent after `Hello` and again whenever it changes.
+    Plan(AgentPlan),
+    /// Still here; sent when nothing else was for [`HEARTBEAT_SECONDS`].
+    Heartbeat,
+    /// The answer to a question.
+    Answer {
+        /// Its number.
+        id: u64,
+        /// What.
+        #[serde(flatten)]
+        reply: Reply,
+    },
+    /// What became of a change.
+    Done {
+        /// Its number.
+        op: u64,
+        /// Why it was refused, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<RefusedChange>,
+    },
+    /// All output of that step up to here is kept; the agent may let go of it.
+    LogAck {
+        /// The step.
+        index: u32,
+        /// In bytes from the beginning of its output.
+        offset: u64,
+    },
+    /// The run is aborted: running scripts are to be ended, apart from `report`.
+    Abort {
+        /// Why.
+        reason: String,
+    },
+    /// The abort was taken back.
+    AbortCancelled,
+    /// Run the `report` scripts now and send the report.
+    Report,
+    /// The connection is about to be closed.
+    Goodbye {
+        /// Why.
+        reason: String,
+        /// False when coming back is pointless: the run has ended or the instance was replaced.
+        retry: bool,
+    },
+}
+
+/// An answer to a question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Reply {
+    /// The value of a parameter, and whether it has one.
+    Value {
+        /// None: not set.
+        value: Option<String>,
+    },
+    /// The environment of a step.
+    Env {
+        /// Names and values.
+        env: BTreeMap<String, String>,
+    },
+    /// No answer.
+    Refused(RefusedChange),
+}
+
+/// Why a question or a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedChange {
+    /// For a program.
+    pub code: RefusedCode,
+    /// For a person.
+    pub message: String,
+}
+
+/// Kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusedCode {
+    /// No parameter has that key.
+    UnknownKey,
+    /// The value does not fit.
+    Invalid,
+    /// The instance may not do that.
+    Denied,
+    /// The run is aborted.
+    Aborted,
+    /// The run has ended.
+    Gone,
+    /// The coordinator could not do it now; the same request may succeed later.
+    Unavailable,
+}
+
+/// What an instance runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AgentPlan {
+    /// In order; the index is the place in this list.
+    pub steps: Vec<AgentStep>,
+    /// How many of them belong to the deployment; the rest are `report`.
+    pub deploy: u32,
+    /// The ready check, references resolved by [`Up::Env`] of the last deployment step where it has
+    /// any: `SLIPSTREAM_READY` holds the port or URL.
+    pub ready: Option<ReadyPlan>,
+    /// Steps known to the coordinator as finished, with how.
+    #[serde(default)]
+    pub finished: BTreeMap<u32, StepResult>,
+    /// Set when the run is aborted already.
+    #[serde(default)]
+    pub abort: Option<String>,
+    /// Variables for every script, such as `SLIPSTREAM_RUN`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The package manager family of the image, such as `debian`, where its module says it.
+    #[serde(default)]
+    pub platform: Option<String>,
+}
+
+/// One script.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentStep {
+    /// Its name, such as `deploy`.
+    pub step: String,
+    /// The module it comes from.
+    pub origin: String,
+    /// What to run.
+    pub script: Script,
+    /// Its deadline in seconds from its start.
+    #[serde(default)]
+    pub within: Option<u64>,
+    /// False: it has neither needs nor references, so no [`Up::Env`] is needed before it.
+    pub gated: bool,
+    /// Fixed variables of a step that is not gated.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
