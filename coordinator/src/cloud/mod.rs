@@ -91,6 +91,8 @@ pub struct Observed {
     pub public: Option<String>,
     /// Its address on the network of the run, once known.
     pub private: Option<String>,
+    /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
+    pub ssh: Option<String>,
 }
 
 /// What a machine does, as its cloud sees it. Running is not ready: that the agent says.

@@ -4,6 +4,8 @@
 //! `layout.rs`. To add one: write `<name>.rs` here, list it in [`BACKENDS`], and call
 //! `conformance::check` from its tests.
 
+pub mod layout;
+
 use std::fmt;
 
 use async_trait::async_trait;
