@@ -2,7 +2,7 @@
 # Makes the small reference image: the agent on a busybox that lives in memory.
 # It boots in seconds even without KVM, so it is what the tests use.
 set -eu
-me=busybox-image
+me="busybox image"
 here=$(dirname "$(realpath "$0")")
 . "$here/lib.sh"
 
@@ -47,8 +47,11 @@ chmod 0755 "$root"
 for dir in bin dev etc proc root run sbin sys tmp usr/bin usr/sbin var/www mnt opt home; do
     mkdir -p "$root/$dir"
 done
-mkdir -p -m 0700 "$root/var/lib/slipstream"
+mkdir -p "$root/var/lib/slipstream"
+chmod 0700 "$root/var/lib/slipstream"
 cp -R "$here/busybox/." "$root"
+# Whatever the umask of whoever checked this out.
+chmod -R go+rX "$root/etc" "$root/init"
 chmod 0755 "$root/init" "$root/etc/agent" "$root/etc/udhcpc.script"
 
 install -m 0755 "$busybox" "$root/bin/busybox"

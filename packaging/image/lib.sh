@@ -5,6 +5,7 @@
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL=C.UTF-8
 
+# shellcheck disable=SC2154
 say() { echo "$me: $*" >&2; }
 die() { say "$@"; exit 1; }
 
