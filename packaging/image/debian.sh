@@ -96,7 +96,8 @@ install -m 0755 "$busybox" "$initrd/bin/busybox"
 for applet in sh mount umount insmod findfs usleep cat ls poweroff switch_root; do
     ln -s busybox "$initrd/bin/$applet"
 done
-add_modules "$kernel" "$initrd" virtio_pci virtio_blk virtio_net ext4
+add_modules "$kernel" "$initrd" ext4 virtio_pci virtio_blk virtio_net virtio_console \
+    virtio_rng qemu_fw_cfg button evdev
 pack_initrd "$initrd" "$out/initrd"
 cp -L "$kernel/vmlinuz" "$out/vmlinuz"
 

@@ -17,8 +17,10 @@ tar --extract --file "$tar" --directory "$root" --preserve-permissions --numeric
 
 cp -R --no-preserve=ownership "$here/root/." "$root"
 # Whatever the umask of whoever checked this out.
-chmod -R go+rX "$root/etc/systemd" "$root/etc/ssh"
-ln -sf /run/systemd/resolve/resolv.conf "$root/etc/resolv.conf"
+chmod -R go+rX "$root/etc/systemd" "$root/etc/ssh" "$root/usr/lib/slipstream"
+: >"$root/etc/resolv.conf"
+# Holds only comments, and would cost a remount of the root.
+rm -f "$root/etc/fstab"
 echo debian >"$root/etc/hostname"
 printf '127.0.0.1\tlocalhost\n127.0.1.1\tdebian\n::1\tlocalhost ip6-localhost\n' >"$root/etc/hosts"
 echo LANG=C.UTF-8 >"$root/etc/default/locale"
@@ -33,7 +35,9 @@ install -m 0644 "$unit" "$units/slipstream-agent.service"
 wants() { mkdir -p "$units/$1.wants"; ln -sf "$3" "$units/$1.wants/$2"; }
 wants multi-user.target slipstream-agent.service /etc/systemd/system/slipstream-agent.service
 wants multi-user.target systemd-networkd.service /lib/systemd/system/systemd-networkd.service
-wants multi-user.target systemd-resolved.service /lib/systemd/system/systemd-resolved.service
+wants multi-user.target slipstream-console.service /etc/systemd/system/slipstream-console.service
+wants multi-user.target slipstream-coldplug.service /etc/systemd/system/slipstream-coldplug.service
+wants sysinit.target slipstream-resolv.path /etc/systemd/system/slipstream-resolv.path
 wants network-online.target systemd-networkd-wait-online.service /lib/systemd/system/systemd-networkd-wait-online.service
 wants sockets.target systemd-networkd.socket /lib/systemd/system/systemd-networkd.socket
 wants sockets.target ssh.socket /lib/systemd/system/ssh.socket
@@ -42,6 +46,12 @@ rm -f "$units/multi-user.target.wants/ssh.service" "$units/sshd.service"
 while read -r name; do
     ln -sf /dev/null "$units/$name"
 done <"$here/masked-units"
+# Nothing here is encrypted, verified or hibernated; each costs a process at boot and
+# at every daemon-reload, which package installations do several times.
+mkdir -p "$root/etc/systemd/system-generators"
+while read -r name; do
+    ln -sf /dev/null "$root/etc/systemd/system-generators/$name"
+done <"$here/masked-generators"
 
 install_agent "$agent" "$root"
 mkdir -p "$root/var/lib/slipstream"
