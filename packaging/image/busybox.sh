@@ -34,7 +34,7 @@ busybox=$unpacked/bin/busybox
 append="console=ttyS0 panic=5"
 inputs=$({
     digest "$0" "$here/lib.sh" "$agent" "$busybox" "$kernel/vmlinuz"
-    (cd "$here/busybox" && find . -type f | sort | xargs sha256sum)
+    (cd "$here" && find busybox common -type f | sort | xargs sha256sum)
 } | digest -)
 if has_digest "$out" "$inputs"; then
     exit 0
@@ -52,7 +52,8 @@ chmod 0700 "$root/var/lib/slipstream"
 cp -R "$here/busybox/." "$root"
 # Whatever the umask of whoever checked this out.
 chmod -R go+rX "$root/etc" "$root/init"
-chmod 0755 "$root/init" "$root/etc/agent" "$root/etc/udhcpc.script"
+chmod 0755 "$root/init" "$root/etc/agent"
+install -m 0755 "$here/common/udhcpc.script" "$root/etc/udhcpc.script"
 
 install -m 0755 "$busybox" "$root/bin/busybox"
 # The image has what its own busybox offers, each where scripts expect it.

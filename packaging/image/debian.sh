@@ -74,7 +74,7 @@ rootfs_inputs=$({ echo "$suite"; digest "$sources" "$here/debian/packages" "$her
 inputs=$({
     echo "$rootfs_inputs $size $append"
     digest "$0" "$here/lib.sh" "$agent" "$unit" "$busybox" "$kernel/vmlinuz"
-    (cd "$here/debian" && find . -type f | sort | xargs sha256sum)
+    (cd "$here" && find debian common -type f | sort | xargs sha256sum)
 } | digest -)
 if has_digest "$out" "$inputs"; then
     exit 0
@@ -101,7 +101,7 @@ add_modules "$kernel" "$initrd" ext4 virtio_pci virtio_blk virtio_net virtio_con
 pack_initrd "$initrd" "$out/initrd"
 cp -L "$kernel/vmlinuz" "$out/vmlinuz"
 
-set -- "$here/debian/assemble.sh" "$tar" "$kernel" "$agent" "$unit" "$size" "$work" "$work/disk.qcow2"
+set -- "$here/debian/assemble.sh" "$tar" "$kernel" "$busybox" "$agent" "$unit" "$size" "$work" "$work/disk.qcow2"
 if [ "$(id -u)" = 0 ]; then
     "$@"
 else

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Unpacks the bootstrapped root, adds what SlipStream brings and makes the disk.
 # Runs as root, or as root of a user namespace: files must have their real owners.
-# assemble.sh TAR KERNEL_DIR AGENT UNIT SIZE WORK_DIR DISK
+# assemble.sh TAR KERNEL_DIR BUSYBOX AGENT UNIT SIZE WORK_DIR DISK
 set -eu
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=packaging/image/lib.sh
 . "$here/../lib.sh"
-tar=$1 kernel=$2 agent=$3 unit=$4 size=$5 work=$6 disk=$7
+tar=$1 kernel=$2 busybox=$3 agent=$4 unit=$5 size=$6 work=$7 disk=$8
 
 root=$work/root
 trap 'rm -rf "$root" "$work/disk.raw"' EXIT
@@ -17,7 +17,10 @@ tar --extract --file "$tar" --directory "$root" --preserve-permissions --numeric
 
 cp -R --no-preserve=ownership "$here/root/." "$root"
 # Whatever the umask of whoever checked this out.
-chmod -R go+rX "$root/etc/systemd" "$root/etc/ssh" "$root/usr/lib/slipstream"
+chmod -R go+rX "$root/etc/systemd" "$root/etc/ssh"
+mkdir -p "$root/usr/lib/slipstream"
+install -m 0755 "$busybox" "$root/usr/lib/slipstream/busybox"
+install -m 0755 "$here/../common/udhcpc.script" "$root/usr/lib/slipstream/udhcpc.script"
 : >"$root/etc/resolv.conf"
 # Holds only comments, and would cost a remount of the root.
 rm -f "$root/etc/fstab"
@@ -34,12 +37,11 @@ units=$root/etc/systemd/system
 install -m 0644 "$unit" "$units/slipstream-agent.service"
 wants() { mkdir -p "$units/$1.wants"; ln -sf "$3" "$units/$1.wants/$2"; }
 wants multi-user.target slipstream-agent.service /etc/systemd/system/slipstream-agent.service
-wants multi-user.target systemd-networkd.service /lib/systemd/system/systemd-networkd.service
+for target in multi-user.target network-online.target; do
+    wants "$target" slipstream-dhcp.service /etc/systemd/system/slipstream-dhcp.service
+done
 wants multi-user.target slipstream-console.service /etc/systemd/system/slipstream-console.service
 wants multi-user.target slipstream-coldplug.service /etc/systemd/system/slipstream-coldplug.service
-wants sysinit.target slipstream-resolv.path /etc/systemd/system/slipstream-resolv.path
-wants network-online.target systemd-networkd-wait-online.service /lib/systemd/system/systemd-networkd-wait-online.service
-wants sockets.target systemd-networkd.socket /lib/systemd/system/systemd-networkd.socket
 wants sockets.target ssh.socket /lib/systemd/system/ssh.socket
 rm -f "$units/multi-user.target.wants/ssh.service" "$units/sshd.service"
 # Upkeep of machines that live for months, and consoles that nobody looks at.
