@@ -103,7 +103,7 @@ pub struct Observed {
     pub public: Option<String>,
     /// Its address on the network of the run, once known.
     pub private: Option<String>,
-    /// Where its ssh port can be reached, as `host:port`, if that is not port 22 of an address above.
+    /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
     pub ssh: Option<String>,
 }
 
