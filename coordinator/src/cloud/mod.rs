@@ -1,7 +1,14 @@
 //! Clouds: where machines are launched and terminated.
 //!
 //! A [`Connector`] drives one configured cloud. To add a kind: write `<kind>.rs` here, list it in
-//! `KINDS`, and call `conformance::check` from its tests. Only `drive/` calls connectors.
+//! [`KINDS`], and call `conformance::check` from its tests. Only `drive/` calls connectors.
+
+#[cfg(test)]
+mod conformance;
+pub mod fake;
+mod local;
+mod process;
+mod settings;
 
 use std::fmt;
 
@@ -10,6 +17,11 @@ use slipstream_shared::{
     id::{AttemptKey, RunId},
     plan::{Network, Size},
 };
+
+pub use self::settings::{CloudEnv, Kind, open};
+
+/// All kinds of cloud.
+pub static KINDS: &[Kind] = &[process::KIND, fake::KIND];
 
 /// Launches, finds and terminates machines on one cloud.
 ///
