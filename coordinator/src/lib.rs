@@ -2,6 +2,8 @@
 
 pub mod cloud;
 pub mod drive;
+pub mod files;
+pub mod pki;
 pub mod run;
 pub mod seam;
 pub mod store;
