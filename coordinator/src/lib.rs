@@ -1,6 +1,7 @@
 //! The coordinator: catalogue, runs, parameters, and the clouds they use.
 
 pub mod cloud;
+pub mod config;
 pub mod drive;
 pub mod files;
 pub mod pki;
