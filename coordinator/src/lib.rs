@@ -1,5 +1,6 @@
 //! The coordinator: catalogue, runs, parameters, and the clouds they use.
 
+pub mod access;
 pub mod cloud;
 pub mod config;
 pub mod drive;
