@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod config;
 pub mod drive;
 pub mod files;
+pub mod logs;
 pub mod pki;
 pub mod run;
 pub mod seam;

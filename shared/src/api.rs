@@ -46,6 +46,7 @@ pub struct FileProblem {
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
@@ -271,4 +272,26 @@ pub struct SetParameter {
 pub struct AbortRequest {
     /// Why.
     pub reason: String,
+}
+
+/// The output of a step, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogInfo {
+    /// The step's place in the node's steps followed by its report.
+    pub index: u32,
+    /// Its name.
+    pub step: String,
+    /// Bytes so far.
+    pub size: u64,
+    /// True when nothing will be added.
+    pub ended: bool,
+}
+
+/// A report that can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportInfo {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Its size in bytes.
+    pub size: u64,
 }
