@@ -9,4 +9,7 @@ pub mod logs;
 pub mod pki;
 pub mod run;
 pub mod seam;
+pub mod server;
+pub mod shutdown;
 pub mod store;
+pub mod tls;
