@@ -35,7 +35,12 @@ use slipstream_shared::{
 };
 use tokio::sync::Mutex;
 
-pub use self::{agents::AgentLink, feed::EventFeed, handle::RunHandle, token::LaunchSecret};
+pub use self::{
+    agents::{AgentLink, AgentUp},
+    feed::EventFeed,
+    handle::RunHandle,
+    token::LaunchSecret,
+};
 use crate::{
     cloud::Connector,
     run::{Run, change::Refused, view::timestamp},
@@ -158,13 +163,20 @@ impl Runs {
     /// # Errors
     /// A cloud of the plan is not configured, or the store fails.
     pub async fn launch(&self, owner: &str, plan: Plan, tags: Vec<String>) -> Result<RunId, RunError> {
+        self.launch_as(self.world.seam.run_id(), owner, plan, tags).await
+    }
+
+    /// The same, with an id that was chosen before. If there is a run with it already, this is it.
+    ///
+    /// # Errors
+    /// A cloud of the plan is not configured, or the store fails.
+    pub async fn launch_as(&self, id: RunId, owner: &str, plan: Plan, tags: Vec<String>) -> Result<RunId, RunError> {
         for node in plan.nodes.values() {
             if !self.world.clouds.contains_key(&node.cloud) {
                 let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
                 return Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") });
             }
         }
-        let id = self.world.seam.run_id();
         let record = Record {
             seq: 1,
             at: timestamp(self.world.seam.now()),
@@ -174,9 +186,13 @@ impl Runs {
         };
         let run = Run::begin(id, &record).expect("the first event is an Accepted");
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
-        journal.append(&[record], &run, Some(&run.summary())).await?;
-        let handle = actor::start(Arc::clone(&self.world), journal, run);
-        self.active.lock().await.insert(id, handle);
+        // Held over the write, so that nobody who finds the run there starts a second actor for it.
+        let mut active = self.active.lock().await;
+        match journal.append(&[record], &run, Some(&run.summary())).await {
+            Err(StoreError::Conflict { .. }) => return Ok(id),
+            written => written?,
+        }
+        active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
         Ok(id)
     }
 
