@@ -1,0 +1,148 @@
+//! Cuts what an agent sends into lines and reads them.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use serde::Deserialize;
+use slipstream_shared::link::{Down, MAX_LINE, RefusedChange, RefusedCode, Up};
+
+/// What has arrived and is not read yet.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    buffer: BytesMut,
+    /// Up to here there is no end of a line.
+    searched: usize,
+}
+
+/// A line is longer than any may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl Lines {
+    /// Adds what has arrived.
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// The next whole line, without its end.
+    ///
+    /// # Errors
+    /// It is too long, whether its end has arrived or not.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, TooLong> {
+        let end = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n').map(|at| self.searched + at);
+        self.searched = self.buffer.len();
+        if end.unwrap_or(self.searched) > MAX_LINE {
+            return Err(TooLong);
+        }
+        let Some(end) = end else { return Ok(None) };
+        self.searched = 0;
+        let line = self.buffer.split_to(end).freeze();
+        self.buffer.advance(1);
+        if self.buffer.is_empty() {
+            // An idle link keeps no memory for the largest line it ever had.
+            self.buffer = BytesMut::new();
+        }
+        Ok(Some(line))
+    }
+}
+
+/// A line, as far as it is understood.
+#[derive(Debug, PartialEq)]
+pub(super) enum Line {
+    /// Of a kind that this version knows.
+    Known(Box<Up>),
+    /// Of a newer kind, or blank: to be ignored.
+    Ignored,
+    /// A change of a newer kind: to be refused, or the agent would repeat it for ever.
+    Refused(Down),
+    /// Of a known kind, but not of its form.
+    Malformed(String),
+}
+
+/// Reads a line.
+#[must_use]
+pub(super) fn read(line: &[u8]) -> Line {
+    #[derive(Deserialize)]
+    struct Head {
+        t: String,
+        op: Option<u64>,
+    }
+    if line.trim_ascii().is_empty() {
+        return Line::Ignored;
+    }
+    let error = match serde_json::from_slice::<Up>(line) {
+        Ok(up) => return Line::Known(Box::new(up)),
+        Err(error) => error,
+    };
+    let Ok(head) = serde_json::from_slice::<Head>(line) else { return malformed(&error) };
+    match (head.t.as_str(), head.op) {
+        ("do", Some(op)) => {
+            let message = "this coordinator does not know that kind of change".to_owned();
+            Line::Refused(Down::Done { op, refused: Some(RefusedChange { code: RefusedCode::Invalid, message }) })
+        }
+        ("hello" | "heartbeat" | "get" | "env" | "forget" | "do" | "log", _) => malformed(&error),
+        _ => Line::Ignored,
+    }
+}
+
+/// Says where, never what: values may be secret.
+fn malformed(error: &serde_json::Error) -> Line {
+    Line::Malformed(format!("a line is not of its form (column {})", error.column()))
+}
+
+/// A line to an agent.
+#[must_use]
+pub(super) fn write(line: &Down) -> Bytes {
+    // Plain data: serializing it cannot fail.
+    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_wherever_the_stream_is_cut() {
+        let text = b"one\n\ntwo two\nthree";
+        for size in 1..text.len() {
+            let mut lines = Lines::default();
+            let mut found = Vec::new();
+            for chunk in text.chunks(size) {
+                lines.push(chunk);
+                while let Some(line) = lines.next().expect("short") {
+                    found.push(line);
+                }
+            }
+            assert_eq!(found, ["one", "", "two two"], "chunks of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_given_up_at_the_limit() {
+        let mut lines = Lines::default();
+        lines.push(&vec![b'x'; MAX_LINE]);
+        assert_eq!(lines.next(), Ok(None));
+        lines.push(b"x");
+        assert_eq!(lines.next(), Err(TooLong));
+        let mut lines = Lines::default();
+        lines.push(&vec![b'x'; MAX_LINE]);
+        lines.push(b"\n");
+        assert_eq!(lines.next().expect("fits").map(|line| line.len()), Some(MAX_LINE));
+    }
+
+    #[test]
+    fn what_a_newer_agent_says_is_ignored_or_refused_but_never_fatal() {
+        assert_eq!(read(br#"{"t":"heartbeat","since":3}"#), Line::Known(Box::new(Up::Heartbeat)));
+        assert_eq!(read(br#"{"t":"sing","song":"x"}"#), Line::Ignored);
+        assert_eq!(read(b" \r"), Line::Ignored);
+        let Line::Refused(Down::Done { op: 7, refused: Some(refused) }) = read(br#"{"t":"do","op":7,"do":"fly"}"#)
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(refused.code, RefusedCode::Invalid);
+        for bad in [r#"{"t":"get","id":"secret"}"#, "secret", "{}", "[]", "{"] {
+            let Line::Malformed(message) = read(bad.as_bytes()) else { panic!("{bad}") };
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Starting a run exactly once.
+//!
+//! With an idempotency key, the id of the run is decided and durable before the run is: whoever repeats
+//! the request, even after a crash in between, arrives at the same run.
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use slipstream_shared::{api::LaunchRequest, id::RunId};
+
+use super::error::{ApiError, Code};
+use crate::{
+    access::User,
+    app::App,
+    pki::hex,
+    store::{Batch, StoreError, layout},
+};
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// What is known of a key.
+#[derive(Serialize, Deserialize)]
+struct Reserved {
+    run: RunId,
+    /// SHA-256 of the request it was first used for.
+    request: String,
+}
+
+/// Starts a run, or finds the one that was started with this key.
+pub(super) async fn launch(
+    app: &App,
+    user: &User,
+    key: Option<&str>,
+    request: LaunchRequest,
+) -> Result<RunId, ApiError> {
+    let id = app.seam.run_id();
+    let id = match key {
+        Some(key) => {
+            let (reserved, first) = reserve(app, user, key, id, &request).await?;
+            if !first && app.runs.find(&reserved.to_string()).await.is_ok() {
+                return Ok(reserved);
+            }
+            reserved
+        }
+        None => id,
+    };
+    let plan = app.catalogue.resolve(&request).await?;
+    Ok(app.runs.launch_as(id, &user.name, plan, request.tags).await?)
+}
+
+/// The run of a key, and whether this request is the first to use it.
+async fn reserve(
+    app: &App,
+    user: &User,
+    key: &str,
+    id: RunId,
+    request: &LaunchRequest,
+) -> Result<(RunId, bool), ApiError> {
+    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let detail = format!("an idempotency key has 1 to {MAX_KEY} printable ASCII characters without spaces");
+        return Err(ApiError::new(Code::InvalidRequest, detail));
+    }
+    let place = layout::idempotency(&user.name, key);
+    let reserved = Reserved { run: id, request: fingerprint(request) };
+    let value = serde_json::to_vec(&reserved).map_err(|error| damaged(&error))?;
+    let batch = Batch { expect: vec![(place.clone(), None)], writes: vec![(place.clone(), Some(value))] };
+    match app.store.append(batch).await {
+        Ok(()) => return Ok((id, true)),
+        Err(StoreError::Conflict { .. }) => (),
+        Err(error) => return Err(error.into()),
+    }
+    let known = app.store.get(&place).await?.unwrap_or_default();
+    let known: Reserved = serde_json::from_slice(&known).map_err(|error| damaged(&error))?;
+    if known.request != reserved.request {
+        let detail =
+            format!("the idempotency key `{key}` was used to start run {} with another body", known.run.short());
+        return Err(ApiError::new(Code::KeyReused, detail));
+    }
+    Ok((known.run, false))
+}
+
+fn fingerprint(request: &LaunchRequest) -> String {
+    hex(digest(&SHA256, &serde_json::to_vec(request).unwrap_or_default()).as_ref())
+}
+
+fn damaged(error: &serde_json::Error) -> ApiError {
+    tracing::error!("the record of an idempotency key is damaged: {error}");
+    ApiError::new(Code::Internal, "the coordinator failed; its log says why")
+}

@@ -1,0 +1,184 @@
+//! The REST API, `/api/v1`: parses, authorizes, calls one function, maps the error.
+//!
+//! [`table`] lists all routes with what they take and answer; the router and the OpenAPI document are
+//! both made from it, so neither can know a route that the other does not. To add a route: write its
+//! handler in the file of its noun, add its lines to [`table`], and rewrite the golden file
+//! (`SLIPSTREAM_REWRITE_GOLDEN=1 cargo test -p slipstream-coordinator openapi`).
+
+pub mod error;
+mod events;
+mod extract;
+mod health;
+mod launch;
+mod logs;
+mod modules;
+pub mod openapi;
+mod parameters;
+mod reports;
+pub mod route;
+mod router;
+mod runs;
+
+use slipstream_shared::{
+    api::{
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ReportInfo, RunDetail, RunSummary,
+        SetParameter,
+    },
+    event::Record,
+};
+
+pub use self::router::router;
+use self::{
+    error::Code::{
+        Aborted, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused, LogNotFound,
+        MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RunAmbiguous, RunEnded, RunNotFound, StorageFull,
+        TooLarge, WaitTimeout,
+    },
+    route::Route,
+};
+
+/// All routes.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    let mut all = service();
+    all.extend(of_modules());
+    all.extend(of_runs());
+    all.extend(of_parameters());
+    all.extend(of_output());
+    all
+}
+
+fn service() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/health", "health", health::show)
+            .about("service", "Says whether the coordinator works, and which clouds it has")
+            .public()
+            .json::<Health>(200, "It works, or is stopping"),
+        Route::get("/api/v1/openapi.json", "openapi", openapi::show)
+            .about("service", "This description of the API")
+            .public()
+            .media(200, "application/json", "An OpenAPI 3.1 document"),
+    ]
+}
+
+fn of_modules() -> Vec<Route> {
+    vec![
+        Route::put("/api/v1/modules", "save_module", modules::save)
+            .about("modules", "Saves a module file as the next version of the module that it names")
+            .takes_media("application/yaml", "The module file")
+            .json::<ModuleInfo>(201, "The version that was made, or the latest one if the file is the same")
+            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge, StorageFull]),
+        Route::get("/api/v1/modules", "list_modules", modules::list)
+            .about("modules", "Lists the latest versions of modules, by path")
+            .query::<modules::ListQuery>()
+            .json::<Page<ModuleInfo>>(200, "A page of modules, without their source")
+            .fails(&[InvalidRequest]),
+        Route::get("/api/v1/modules/{*path}", "show_module", modules::show)
+            .about("modules", "Shows a module: `path` for its latest version, `path@version` for another")
+            .json::<ModuleInfo>(200, "The module with its source")
+            .fails(&[ModuleNotFound, InvalidRequest]),
+    ]
+}
+
+fn of_runs() -> Vec<Route> {
+    vec![
+        Route::post("/api/v1/runs", "launch_run", runs::launch)
+            .about("runs", "Starts a run of a module")
+            .header("Idempotency-Key", "The same key again, with the same body, gives the same run")
+            .takes::<LaunchRequest>()
+            .json::<RunDetail>(201, "The run exists; its machines are being launched")
+            .fails(&[InvalidRequest, ModuleNotFound, InvalidLaunch, KeyReused, MediaType, TooLarge, StorageFull]),
+        Route::get("/api/v1/runs", "list_runs", runs::list)
+            .about("runs", "Lists runs, newest first")
+            .query::<runs::ListQuery>()
+            .json::<Page<RunSummary>>(200, "A page of runs")
+            .fails(&[InvalidRequest]),
+        Route::get("/api/v1/runs/{run}", "show_run", runs::show)
+            .about("runs", "Shows a run with its machines")
+            .json::<RunDetail>(200, "The run")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::delete("/api/v1/runs/{run}", "terminate_run", runs::terminate)
+            .about("runs", "Asks for the end of a run: its machines are removed. Asking twice changes nothing")
+            .empty(202, "It will end")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::post("/api/v1/runs/{run}/abort", "abort_run", runs::abort)
+            .about("runs", "Aborts a run. The first reason counts")
+            .takes::<AbortRequest>()
+            .empty(204, "It is aborted")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidRequest, MediaType, TooLarge]),
+        Route::delete("/api/v1/runs/{run}/abort", "cancel_abort", runs::cancel_abort)
+            .about("runs", "Takes the abort of a run back")
+            .empty(204, "It is not aborted")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded]),
+        Route::get("/api/v1/runs/{run}/events", "run_events", events::stream)
+            .about("runs", "What happened to a run: as a stream that goes on, or as a page if JSON is asked for")
+            .query::<events::EventsQuery>()
+            .header("Last-Event-ID", "Goes on after this number; `after` says the same")
+            .media(200, "text/event-stream", "Events with their numbers as ids; `end` when the run has ended")
+            .json::<Page<Record>>(200, "A page of events, if only `application/json` is accepted")
+            .fails(&[RunNotFound, RunAmbiguous, InvalidRequest]),
+    ]
+}
+
+fn of_parameters() -> Vec<Route> {
+    const PATH: &str = "/api/v1/runs/{run}/parameters/{key}";
+    vec![
+        Route::get("/api/v1/runs/{run}/parameters", "list_parameters", parameters::list)
+            .about("parameters", "Lists the parameters of a run")
+            .json::<Page<Parameter>>(200, "All of them, by key")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::get(PATH, "show_parameter", parameters::show)
+            .about("parameters", "Shows a parameter, or waits until it has a value")
+            .query::<parameters::WaitQuery>()
+            .json::<Parameter>(200, "The parameter; without `wait` it may have no value")
+            .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, WaitTimeout, Aborted, RunEnded, InvalidRequest]),
+        Route::put(PATH, "set_parameter", parameters::set)
+            .about("parameters", "Sets a parameter")
+            .takes::<SetParameter>()
+            .json::<Parameter>(200, "It is set, durably")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ParameterNotFound,
+                InvalidValue,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::delete(PATH, "unset_parameter", parameters::unset)
+            .about("parameters", "Takes the value of a parameter away")
+            .json::<Parameter>(200, "It has its default, or no value")
+            .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, Aborted, RunEnded, InvalidRequest]),
+    ]
+}
+
+fn of_output() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/runs/{run}/logs/{instance}", "list_logs", logs::list)
+            .about("output", "Lists the steps of an instance with how much each has printed")
+            .json::<Vec<LogInfo>>(200, "Its steps in order")
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, InvalidRequest]),
+        Route::get("/api/v1/runs/{run}/logs/{instance}/{index}", "show_log", logs::show)
+            .about("output", "What a step has printed, standard output and errors as they came")
+            .query::<logs::LogQuery>()
+            .media(200, "text/plain", "The output from `offset`")
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
+        Route::get("/api/v1/runs/{run}/reports", "list_reports", reports::list)
+            .about("output", "Lists the reports of a run")
+            .json::<Page<ReportInfo>>(200, "All of them")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::get("/api/v1/runs/{run}/reports/{instance}", "show_report", reports::show)
+            .about("output", "The report of an instance")
+            .media(200, "application/gzip", "A gzipped tar file")
+            .fails(&[RunNotFound, RunAmbiguous, ReportNotFound, InvalidRequest]),
+        Route::get("/api/v1/runs/{run}/console/{instance}", "show_console", logs::console)
+            .about("output", "The end of what a machine has written to its console, where its cloud has that")
+            .media(200, "text/plain", "The end of the console")
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Parameters of a run: list, show, wait, set, unset.
+
+use std::time::Duration;
+
+use axum::{Extension, Json, extract::State};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use slipstream_shared::{
+    api::{Page, Parameter, SetParameter},
+    event::Author,
+    parameter::Key,
+};
+
+use super::{
+    error::{ApiError, Code},
+    extract::{JsonBody, PathOf, QueryOf},
+};
+use crate::{access::User, app::Shared, drive::RunHandle};
+
+/// The longest wait of one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WaitQuery {
+    /// Wait up to this many seconds, at most 300, until there is a value; then `wait_timeout`
+    wait: Option<u64>,
+    /// Go on waiting when the run is aborted
+    #[serde(default)]
+    ignore_abort: bool,
+}
+
+/// `GET /api/v1/runs/{run}/parameters`
+pub(super) async fn list(
+    State(app): State<Shared>,
+    PathOf(run): PathOf<String>,
+) -> Result<Json<Page<Parameter>>, ApiError> {
+    let items = app.runs.find(&run).await?.parameters().await?;
+    Ok(Json(Page { items, next: None }))
+}
+
+/// `GET /api/v1/runs/{run}/parameters/{key}`
+///
+/// Holds nothing but its wait, so it may be dropped when the client goes away.
+pub(super) async fn show(
+    State(app): State<Shared>,
+    PathOf((run, key)): PathOf<(String, String)>,
+    QueryOf(query): QueryOf<WaitQuery>,
+) -> Result<Json<Parameter>, ApiError> {
+    let (run, key) = find(&app, &run, &key).await?;
+    let Some(seconds) = query.wait else { return Ok(Json(run.parameter(&key).await?)) };
+    let within = Duration::from_secs(seconds).min(LONGEST_WAIT);
+    tokio::select! {
+        biased;
+        answer = tokio::time::timeout(within, run.wait_parameter(&key, query.ignore_abort)) => match answer {
+            Ok(parameter) => Ok(Json(parameter?)),
+            Err(_) => {
+                let detail = format!("`{key}` was not set within {} seconds", within.as_secs());
+                Err(ApiError::new(Code::WaitTimeout, detail))
+            }
+        },
+        () = app.seam.stopping().cancelled() => {
+            Err(ApiError::new(Code::Unavailable, "the coordinator is stopping; ask again"))
+        }
+    }
+}
+
+/// `PUT /api/v1/runs/{run}/parameters/{key}`
+pub(super) async fn set(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf((run, key)): PathOf<(String, String)>,
+    JsonBody(body): JsonBody<SetParameter>,
+) -> Result<Json<Parameter>, ApiError> {
+    let (run, key) = find(&app, &run, &key).await?;
+    Ok(Json(run.set(Author::User(user.name), key, Some(body.value)).await?))
+}
+
+/// `DELETE /api/v1/runs/{run}/parameters/{key}`
+pub(super) async fn unset(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf((run, key)): PathOf<(String, String)>,
+) -> Result<Json<Parameter>, ApiError> {
+    let (run, key) = find(&app, &run, &key).await?;
+    Ok(Json(run.set(Author::User(user.name), key, None).await?))
+}
+
+async fn find(app: &Shared, run: &str, key: &str) -> Result<(RunHandle, Key), ApiError> {
+    let run = app.runs.find(run).await?;
+    let key = Key::qualify(key, None).map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
+    Ok((run, key))
+}

@@ -1,0 +1,245 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::BodyExt as _;
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use slipstream_shared::event::Author;
+
+use super::table;
+use crate::{
+    logs::StepKey,
+    shutdown::GRACE,
+    testing::{Client, Harness},
+};
+
+/// A path of the table with something in place of its parts.
+fn example(path: &str) -> String {
+    path.replace("{run}", "nonesuch")
+        .replace("{key}", "web.1:port")
+        .replace("{instance}", "web.1")
+        .replace("{index}", "0")
+        .replace("{*path}", "a/b")
+}
+
+async fn code(client: &mut Client, method: Method, path: &str, body: Option<Value>) -> (u16, String) {
+    let (status, problem) = client.json(method, path, body).await;
+    assert_eq!(problem["status"], status.as_u16(), "{path}: {problem}");
+    assert_ne!(problem["detail"], "", "{path}");
+    (status.as_u16(), problem["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn every_route_of_the_table_is_served_and_only_public_ones_without_a_token() {
+    let harness = Harness::start().await;
+    let mut admin = harness.api().await;
+    for route in table() {
+        let path = example(route.path);
+        let (status, body) = admin.json(route.method.clone(), &path, None).await;
+        let code = body["code"].as_str().unwrap_or_default();
+        assert!(!["not_found", "method_not_allowed"].contains(&code), "{route:?}: {status} {body}");
+        assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{route:?}");
+    }
+    for token in [None, Some("slip_wrong".to_owned()), Some("x".to_owned())] {
+        let mut stranger = harness.api().await;
+        stranger.token = token;
+        for route in table() {
+            let (status, _) = stranger.json(route.method.clone(), &example(route.path), None).await;
+            assert_eq!(status == StatusCode::UNAUTHORIZED, !route.public, "{route:?}");
+        }
+    }
+    assert!(harness.coordinator.stop().await);
+}
+
+#[tokio::test]
+async fn every_mistake_has_its_code() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let mut admin = harness.api().await;
+    let of = |rest: &str| format!("/api/v1/runs/{}{rest}", run.id());
+    let post = |path: String, body: Value| (Method::POST, path, Some(body));
+    let put = |path: String, body: Value| (Method::PUT, path, Some(body));
+    let get = |path: String| (Method::GET, path, None);
+    for ((method, path, body), status, word) in [
+        (get("/api/v1/nothing".into()), 404, "not_found"),
+        ((Method::PUT, "/api/v1/health".into(), None), 405, "method_not_allowed"),
+        (get("/api/v1/runs/00000000-0000-7000-8000-000000000000".into()), 404, "run_not_found"),
+        (get("/api/v1/runs?limit=x".into()), 400, "invalid_request"),
+        (get("/api/v1/runs?after=x".into()), 400, "invalid_request"),
+        (get("/api/v1/runs?limti=1".into()), 400, "invalid_request"),
+        (get(of("/parameters/web.1:prot")), 404, "parameter_not_found"),
+        (get(of("/parameters/port")), 400, "invalid_request"),
+        (get(of("/parameters/web.1:port?wait=0")), 408, "wait_timeout"),
+        (put(of("/parameters/web.1:port"), json!({"value": "http"})), 422, "invalid_value"),
+        (put(of("/parameters/web.1:port"), json!({"valeu": "1"})), 400, "invalid_request"),
+        (put(of("/parameters/ss:state"), json!({"value": "Ready"})), 403, "denied"),
+        (post(of("/abort"), json!({"reason": " "})), 400, "invalid_request"),
+        (get(of("/logs/web.9")), 404, "instance_not_found"),
+        (get(of("/logs/web")), 400, "invalid_request"),
+        (get(of("/logs/web.1/7")), 404, "log_not_found"),
+        (get(of("/logs/web.1/x")), 400, "invalid_request"),
+        (get(of("/reports/web.1")), 404, "report_not_found"),
+        (get(of("/events?after=-1")), 400, "invalid_request"),
+        (get("/api/v1/modules/no/such".into()), 404, "module_not_found"),
+    ] {
+        assert_eq!(code(&mut admin, method, &path, body).await, (status, word.to_owned()), "{path}");
+    }
+    run.abort(Author::System, "enough".to_owned()).await.expect("aborts");
+    let aborted = code(&mut admin, Method::GET, &of("/parameters/web.1:port?wait=300"), None).await;
+    assert_eq!(aborted, (409, "aborted".to_owned()));
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_of_another_type_is_refused() {
+    let harness = Harness::start().await;
+    let mut admin = harness.api().await;
+    let word = |body: Bytes| serde_json::from_slice::<Value>(&body).expect("a problem")["code"].clone();
+    let large = vec![b' '; super::extract::MAX_BODY + 1];
+    let (status, body) = admin.call(Method::POST, "/api/v1/runs", &[("content-type", "application/json")], large).await;
+    assert_eq!((status, word(body)), (StatusCode::PAYLOAD_TOO_LARGE, json!("too_large")));
+    let (status, body) = admin.call(Method::POST, "/api/v1/runs", &[("content-type", "text/html")], "{}").await;
+    assert_eq!((status, word(body)), (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!("unsupported_media_type")));
+    let (status, _) = admin.call(Method::GET, "/api/v1/health", &[("x-large", &"x".repeat(64 * 1024))], "").await;
+    assert_eq!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_the_parameter_is_set() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let path = format!("/api/v1/runs/{}/parameters/web.1:port", run.id().short());
+    let (mut waiting, mut setting) = (harness.api().await, harness.api().await);
+    let wait = format!("{path}?wait=300");
+    let (waited, set) = tokio::join!(waiting.get(&wait), async {
+        tokio::task::yield_now().await;
+        setting.json(Method::PUT, &path, Some(json!({"value": "8080"}))).await
+    });
+    assert_eq!((set.0, &set.1["value"]), (StatusCode::OK, &json!("8080")));
+    assert_eq!((waited.0, &waited.1["by"]), (StatusCode::OK, &json!("user:admin")));
+    let (status, unset) = setting.json(Method::DELETE, &path, None).await;
+    assert_eq!((status, unset.get("value")), (StatusCode::OK, None));
+    let (_, listed) = setting.get(&format!("/api/v1/runs/{}/parameters", run.id())).await;
+    assert!(listed["items"].as_array().expect("a list").iter().any(|item| item["key"] == "web.1:port"));
+    harness.coordinator.stop().await;
+}
+
+/// Reads server-sent events until one satisfies `until`; their ids and data.
+async fn events(client: &mut Client, path: &str, headers: &[(&str, &str)], until: &str) -> Vec<(u64, Value)> {
+    let response = client.send(Method::GET, path, headers, stream::empty().boxed()).await.expect("an answer");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body().into_data_stream();
+    let mut text = String::new();
+    while !text.contains(until) || !text.ends_with("\n\n") {
+        let chunk = body.next().await.expect("goes on").expect("whole");
+        text.push_str(std::str::from_utf8(&chunk).expect("text"));
+    }
+    let field = |event: &str, name: &str| event.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+    text.split("\n\n")
+        .filter_map(|event| Some((field(event, "id: ")?.parse().ok()?, field(event, "data: ")?)))
+        .map(|(id, data)| (id, serde_json::from_str(&data).expect("JSON")))
+        .collect()
+}
+
+#[tokio::test]
+async fn events_stream_from_where_the_client_left_off_and_end_with_the_run() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let path = format!("/api/v1/runs/{}/events", run.id());
+    let mut client = harness.api().await;
+    let first = events(&mut client, &path, &[], "machine_running").await;
+    let numbers: Vec<u64> = first.iter().map(|(id, _)| *id).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+    assert_eq!(first[0].1["kind"], "accepted");
+
+    let (mut live, mut terminate) = (harness.api().await, harness.api().await);
+    let last = numbers.len().to_string();
+    let url = format!("{path}?after=1");
+    let resumed = [("last-event-id", last.as_str())];
+    let (rest, ended) = tokio::join!(
+        events(&mut live, &url, &resumed, "event: end"),
+        terminate.json(Method::DELETE, path.trim_end_matches("/events"), None),
+    );
+    assert_eq!(ended.0, StatusCode::ACCEPTED);
+    assert_eq!(rest[0].0, numbers.len() as u64 + 1, "the header wins over the query");
+
+    let (status, page) = client.call(Method::GET, &url, &[("accept", "application/json")], "").await;
+    let page: Value = serde_json::from_slice(&page).expect("JSON");
+    assert_eq!((status, &page["items"][0]["seq"]), (StatusCode::OK, &json!(2)));
+    assert_eq!(page.get("next"), None);
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn runs_are_listed_page_by_page_newest_first() {
+    let harness = Harness::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(harness.launch().await.0.id().to_string());
+    }
+    // Those of one millisecond are in no particular order, but always in the same one.
+    ids.sort_by(|a, b| b.cmp(a));
+    let mut client = harness.api().await;
+    let (_, first) = client.get("/api/v1/runs?limit=2").await;
+    let next = first["next"].as_str().expect("another page");
+    let (_, second) = client.get(&format!("/api/v1/runs?limit=2&after={next}")).await;
+    assert_eq!(second.get("next"), None);
+    let listed: Vec<_> =
+        [first, second].iter().flat_map(|page| page["items"].as_array().expect("a list").clone()).collect();
+    assert_eq!(listed.iter().map(|run| run["id"].as_str().expect("an id")).collect::<Vec<_>>(), ids);
+    let (_, shown) = client.get(&format!("/api/v1/runs/{}", &ids[0][28..])).await;
+    assert_eq!((shown["id"].as_str(), &shown["tags"]), (Some(ids[0].as_str()), &json!(["test"])));
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn output_is_followed_until_the_run_ends() {
+    let harness = Harness::start().await;
+    let (run, context) = harness.launch().await;
+    let key = StepKey {
+        run: run.id(),
+        instance: context.instance.clone(),
+        attempt: context.attempt,
+        index: 0,
+        step: "deploy".to_owned(),
+    };
+    let log = harness.coordinator.app().logs.step(&key);
+    log.append(0, b"one ").await.expect("written");
+    let of = |rest: &str| format!("/api/v1/runs/{}/logs/web.1{rest}", run.id());
+    let mut client = harness.api().await;
+    let (_, listed) = client.get(&of("")).await;
+    assert_eq!(listed, json!([{"index": 0, "step": "deploy", "size": 4, "ended": false}]));
+    assert_eq!(client.call(Method::GET, &of("/0?offset=2"), &[], "").await.1, "e ");
+    let path = of("/0?follow=true");
+    let (followed, ()) = tokio::join!(client.call(Method::GET, &path, &[], ""), async {
+        log.append(4, b"two").await.expect("written");
+        run.terminate(Author::System).await.expect("terminates");
+    });
+    assert_eq!(followed, (StatusCode::OK, Bytes::from_static(b"one two")));
+    let (_, listed) = client.get(&of("")).await;
+    assert_eq!(listed[0]["ended"], true);
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_releases_what_waits_at_once() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let (mut waiting, mut following) = (harness.api().await, harness.api().await);
+    let path = format!("/api/v1/runs/{}", run.id());
+    let response = following.send(Method::GET, &format!("{path}/events"), &[], stream::empty().boxed()).await;
+    let feed = response.expect("an answer").into_body().collect();
+    let began = tokio::time::Instant::now();
+    let wait = format!("{path}/parameters/web.1:port?wait=300");
+    let (wait, feed, stopped) = tokio::join!(waiting.get(&wait), feed, async {
+        // The wait is known to the run when a parameter of the same run is answered after it.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        harness.coordinator.stop().await
+    });
+    assert!(stopped, "everything ended");
+    assert!(began.elapsed() < GRACE, "{:?}", began.elapsed());
+    assert_eq!((wait.0, &wait.1["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
+    assert!(!String::from_utf8_lossy(&feed.expect("ends properly").to_bytes()).contains("event: end"));
+}
