@@ -111,7 +111,14 @@ impl Server {
             });
         });
         let port: u16 = port.recv().expect("the server starts");
-        Server { url: format!("https://127.0.0.1:{port}"), authority, asked, stop: Some(stop), thread: Some(thread) }
+        Server {
+            url: format!("https://127.0.0.1:{port}"),
+            authority,
+            asked,
+            connections,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// What was asked so far.
