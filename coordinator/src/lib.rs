@@ -1,5 +1,7 @@
 //! The coordinator: catalogue, runs, parameters, and the clouds they use.
 
 pub mod cloud;
+pub mod drive;
+pub mod run;
 pub mod seam;
 pub mod store;

@@ -52,7 +52,6 @@ impl Seam {
     /// A world that begins at a fixed time, follows tokio's clock, and draws from `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the seam")]
         let began = tokio::time::Instant::now();
         Seam::of(Source::Seeded { began, state: AtomicU64::new(seed), lock: Mutex::new(()) })
     }
@@ -110,7 +109,6 @@ impl Seam {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        #[expect(clippy::disallowed_methods, reason = "this is the seam")]
         self.tasks.spawn(future)
     }
 

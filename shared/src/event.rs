@@ -114,6 +114,9 @@ pub enum Event {
         /// On the network of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         private: Option<String>,
+        /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ssh: Option<String>,
     },
     /// The agent has shown its token and got a certificate.
     Enrolled {

@@ -136,7 +136,7 @@ pub struct Need {
 }
 
 /// The milestones another node can be waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NeedMilestone {
     /// Its agent has enrolled.

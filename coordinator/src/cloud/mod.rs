@@ -1,7 +1,14 @@
 //! Clouds: where machines are launched and terminated.
 //!
 //! A [`Connector`] drives one configured cloud. To add a kind: write `<kind>.rs` here, list it in
-//! `KINDS`, and call `conformance::check` from its tests. Only `drive/` calls connectors.
+//! [`KINDS`], and call `conformance::check` from its tests. Only `drive/` calls connectors.
+
+#[cfg(test)]
+mod conformance;
+pub mod fake;
+mod local;
+mod process;
+mod settings;
 
 use std::fmt;
 
@@ -10,6 +17,11 @@ use slipstream_shared::{
     id::{AttemptKey, RunId},
     plan::{Network, Size},
 };
+
+pub use self::settings::{CloudEnv, Kind, open};
+
+/// All kinds of cloud.
+pub static KINDS: &[Kind] = &[process::KIND, fake::KIND];
 
 /// Launches, finds and terminates machines on one cloud.
 ///
@@ -91,6 +103,8 @@ pub struct Observed {
     pub public: Option<String>,
     /// Its address on the network of the run, once known.
     pub private: Option<String>,
+    /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
+    pub ssh: Option<String>,
 }
 
 /// What a machine does, as its cloud sees it. Running is not ready: that the agent says.

@@ -4,15 +4,28 @@
 //! `layout.rs`. To add one: write `<name>.rs` here, list it in [`BACKENDS`], and call
 //! `conformance::check` from its tests.
 
+pub mod conformance;
+pub mod layout;
+mod memory;
+mod sled;
+
 use std::fmt;
 
 use async_trait::async_trait;
 
+pub use self::{memory::MemoryBackend, sled::SledBackend};
+
 /// Names of the backends, as the configuration file has them.
 pub const BACKENDS: [&str; 2] = ["sled", "memory"];
 
+/// The longest key a backend takes, in bytes.
+pub const MAX_KEY: usize = 1024;
+
 /// The longest value a backend takes, in bytes. Larger things are logs or reports, kept in files.
 pub const MAX_VALUE: usize = 1024 * 1024;
+
+/// The largest batch a backend takes: the bytes of all its keys and values, expected and written.
+pub const MAX_BATCH: usize = MAX_VALUE + 256 * 1024;
 
 /// Changes that happen together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,14 +36,38 @@ pub struct Batch {
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+impl Batch {
+    /// The bytes of its keys and values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let entries = self.expect.iter().chain(&self.writes);
+        entries.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+
+    /// Answers [`StoreError::TooLarge`] when a limit is exceeded. Every backend calls this first.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let within =
+            |what, size, limit| if size > limit { Err(StoreError::TooLarge { what, size, limit }) } else { Ok(()) };
+        for (key, value) in self.expect.iter().chain(&self.writes) {
+            within("key", key.len(), MAX_KEY)?;
+            within("value", value.as_ref().map_or(0, Vec::len), MAX_VALUE)?;
+        }
+        within("batch", self.size(), MAX_BATCH)
+    }
+}
+
 /// Ordered bytes, durable.
+///
+/// Reads see a batch whole or not at all, and never one that a loss of power could still undo.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Applies a batch. When this resolves to `Ok`, all of it survives a crash of the process and a
-    /// loss of power; when it resolves to [`StoreError::Conflict`], nothing was changed. When the
-    /// caller goes away before the answer, the batch may or may not be applied, never half of it.
+    /// loss of power. When it resolves to [`StoreError::Io`], or the caller goes away before the
+    /// answer, the batch may or may not be applied, never half of it. After any other error nothing
+    /// was changed.
     ///
-    /// Batches are applied in the order in which `append` was called.
+    /// Batches are applied in the order in which their futures are first polled, which for one caller
+    /// that awaits (or joins) them in order is the order in which `append` was called.
     async fn append(&self, batch: Batch) -> Result<(), StoreError>;
 
     /// The value of a key.
@@ -44,11 +81,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
 
-    /// Deletes every key that starts with `prefix`. Not atomic: after a crash some may remain, and
+    /// Deletes every key that starts with `prefix`, durably. Not atomic: after a crash some may remain, and
     /// calling it again finishes the work.
     async fn delete_range(&self, prefix: &[u8]) -> Result<(), StoreError>;
 
-    /// Waits for what was appended and lets go of files. Later calls answer [`StoreError::Closed`].
+    /// Waits for what was appended and lets go of files. Later calls answer [`StoreError::Closed`],
+    /// except that closing again is fine.
     async fn close(&self) -> Result<(), StoreError>;
 }
 
@@ -62,11 +100,15 @@ pub enum StoreError {
         /// The key that differs.
         key: Vec<u8>,
     },
-    /// A value is larger than [`MAX_VALUE`].
-    #[error("a value of {size} bytes is larger than the store takes ({MAX_VALUE})")]
+    /// A key, a value or the batch is larger than [`MAX_KEY`], [`MAX_VALUE`] or [`MAX_BATCH`].
+    #[error("a {what} of {size} bytes is larger than the store takes ({limit})")]
     TooLarge {
+        /// `key`, `value` or `batch`.
+        what: &'static str,
         /// Its size.
         size: usize,
+        /// The most there may be.
+        limit: usize,
     },
     /// The disk is full: nothing was changed, and reading goes on.
     #[error("no space left in {path}; free some, then try again")]
@@ -91,7 +133,8 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// Reading or writing failed.
+    /// Reading or writing failed. After a failed [`Backend::append`] it is not known whether the batch
+    /// is applied; the backend reads its files again before it answers anything else.
     #[error("cannot access the store in {path}")]
     Io {
         /// The folder of the store.

@@ -1,0 +1,62 @@
+# SlipStream. `make` alone says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET ?= target
+IMAGES ?= $(TARGET)/images
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# musl where that target is installed, else glibc without its dynamic parts.
+MUSL := $(subst -gnu,-musl,$(HOST))
+AGENT_TARGET := $(if $(wildcard $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
+AGENT := $(TARGET)/$(AGENT_TARGET)/agent/slipstream-agent
+DEBIAN ?= bookworm
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
+
+dev: build ## the tutorial as plain processes: no VM, no root, seconds
+	$(TARGET)/debug/slipstream up examples/service-testing-processes --down
+
+demo: ## the tutorial on two real virtual machines of this machine
+	@packaging/demo.sh
+
+build: ## all programs, for development
+	@packaging/install-deps.sh build
+	cargo build --workspace
+
+release: agent ## all programs, optimized
+	cargo build --release -p slipstream-coordinator -p slipstream
+
+agent: ## the static agent, as it goes into images
+	@packaging/install-deps.sh build
+	@RUSTFLAGS="-C target-feature=+crt-static" cargo build -p slipstream-agent --profile agent --target $(AGENT_TARGET)
+	@packaging/check-agent.sh $(AGENT)
+
+image: agent ## the Debian reference image
+	@packaging/install-deps.sh vm image
+	@packaging/image/debian.sh --agent $(AGENT) --out $(IMAGES)/debian-12 --suite $(DEBIAN)
+
+image-small: agent ## the small busybox image that the tests boot
+	@packaging/install-deps.sh vm
+	@packaging/image/busybox.sh --agent $(AGENT) --out $(IMAGES)/busybox
+
+check: ## format, lints, unit tests: what to run before each commit
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --lib --bins --quiet
+
+test: build image-small ## everything but Debian VMs
+	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test --workspace
+
+test-vm: build image ## the tutorial on Debian VMs (some minutes)
+	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
+
+golden: ## write the golden files again, after looking at the difference
+	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
+
+clean: ## what was built, images included
+	rm -rf $(TARGET)
+
+.PHONY: help dev demo build release agent image image-small check test test-vm golden clean

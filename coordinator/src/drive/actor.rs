@@ -1,0 +1,318 @@
+//! The actor of one run: the only writer of its state.
+//!
+//! It works in turns. A turn takes the messages that have piled up, applies what they lead to, asks
+//! [`Run::decide`] until it has no more events, commits all of it at once, and only then answers.
+//! Messages that arrive during a commit make up the next turn, so a busy run commits many at a time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use slipstream_shared::{
+    api::RunSummary,
+    event::{Author, Event, Record},
+    id::InstanceId,
+    link::Down,
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    AgentLink, EnrolError, EventFeed, RunError, World,
+    agents::Links,
+    handle::{Claim, Message, Reader, RunHandle, UserChange, stopping},
+    journal::Journal,
+    waiters::{Come, Target, WaiterId, Waiters},
+    watch::Watches,
+};
+use crate::run::{Run, change::Refused, decide::Command, value::Leaf};
+
+/// Messages that may wait for the actor; senders wait when there are more.
+const QUEUE: usize = 4096;
+
+/// Messages handled in one turn.
+const TURN: usize = 1024;
+
+/// An ended run nobody asks about is put away after so long.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How an answer gets to who waits for it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    User(oneshot::Sender<Result<(), RunError>>),
+    Agent { instance: InstanceId, number: u64 },
+}
+
+/// What is done once a turn is durable.
+pub(super) enum Effect {
+    Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
+    Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
+    Answer(Answer, Result<Come, RunError>),
+    Tell(InstanceId, Down),
+    Read(Reader),
+    Attach(Claim, oneshot::Sender<Result<AgentLink, RunError>>),
+    Feed(u64, oneshot::Sender<EventFeed>),
+}
+
+/// What one turn has led to so far.
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) records: Vec<Record>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Turn {
+    pub(super) fn then(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+}
+
+/// One run's actor.
+pub(super) struct Actor {
+    pub(super) world: Arc<World>,
+    pub(super) journal: Journal,
+    pub(super) run: Run,
+    pub(super) links: Links,
+    pub(super) waiters: Waiters<Answer>,
+    pub(super) live: broadcast::Sender<Record>,
+    /// To this actor, for jobs and links.
+    pub(super) own: mpsc::Sender<Message>,
+    /// Commands under way.
+    pub(super) running: BTreeSet<Command>,
+    /// When a command that failed may be tried again, and how often it has failed.
+    pub(super) retry: BTreeMap<Command, (u64, u32)>,
+    pub(super) watches: Watches,
+    /// The summary that was written last.
+    pub(super) written: Option<RunSummary>,
+    /// When to look again although nothing happened.
+    pub(super) wake: Option<u64>,
+}
+
+/// Starts the actor of a run.
+pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle {
+    let (tx, rx) = mpsc::channel(QUEUE);
+    let mut waiters = Waiters::default();
+    waiters.recorded(&run);
+    let handle = RunHandle { id: run.id, tx: tx.clone() };
+    let actor = Actor {
+        written: Some(run.summary()),
+        world: Arc::clone(&world),
+        journal,
+        run,
+        links: Links::default(),
+        waiters,
+        live: broadcast::channel(4096).0,
+        own: tx,
+        running: BTreeSet::new(),
+        retry: BTreeMap::new(),
+        watches: Watches::default(),
+        wake: None,
+    };
+    world.seam.spawn(actor.live_on(rx));
+    handle
+}
+
+impl Actor {
+    async fn live_on(mut self, mut rx: mpsc::Receiver<Message>) {
+        let stop = self.world.seam.stopping().clone();
+        self.turn(None, &mut rx).await;
+        loop {
+            let idle = self.run.state.is_final();
+            let pause = self.pause(idle);
+            let message = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = rx.recv() => message,
+                () = tokio::time::sleep(pause) => None,
+            };
+            if message.is_none() && idle && self.live.receiver_count() == 0 {
+                break;
+            }
+            self.turn(message, &mut rx).await;
+        }
+        rx.close();
+        // Who has asked meanwhile gets an answer all the same.
+        while let Ok(message) = rx.try_recv() {
+            self.turn(Some(message), &mut rx).await;
+        }
+        self.say_goodbye();
+    }
+
+    /// How long to sleep if nothing happens.
+    fn pause(&self, idle: bool) -> Duration {
+        let now = self.world.seam.now();
+        let times = [self.wake, self.watches.next(), self.waiters.next_announcement(now), self.next_retry(now)];
+        match times.into_iter().flatten().min() {
+            _ if idle => IDLE,
+            Some(at) => Duration::from_millis(at.saturating_sub(now).max(1)),
+            None => Duration::from_secs(3600),
+        }
+    }
+
+    fn next_retry(&self, now: u64) -> Option<u64> {
+        self.retry.values().map(|(at, _)| *at).filter(|at| *at > now).min()
+    }
+
+    /// Ends what others wait for: they come back when the coordinator does.
+    fn say_goodbye(&mut self) {
+        for waiter in self.waiters.take(|_| true) {
+            self.answer(waiter.answer, Err(stopping()));
+        }
+        self.links.tell_all(&Down::Goodbye { reason: "the coordinator is stopping".to_owned(), retry: true });
+    }
+
+    async fn turn(&mut self, first: Option<Message>, rx: &mut mpsc::Receiver<Message>) {
+        let mut turn = Turn::default();
+        let mut next = first;
+        for _ in 0..TURN {
+            let Some(message) = next else { break };
+            self.handle(&mut turn, message);
+            next = rx.try_recv().ok();
+        }
+        if let Some(message) = next {
+            self.handle(&mut turn, message);
+        }
+        self.settle(&mut turn);
+        self.commit(turn).await;
+    }
+
+    fn handle(&mut self, turn: &mut Turn, message: Message) {
+        match message {
+            Message::Read(read) => turn.then(Effect::Read(read)),
+            Message::Feed { after, reply } => turn.then(Effect::Feed(after, reply)),
+            Message::Change { by, change, reply } => {
+                let result = self.change_by_user(turn, &by, &change);
+                turn.then(Effect::Reply(reply, result));
+            }
+            Message::Wait { key, ignore_abort, number, reply } => {
+                if self.run.kind_of(&key).is_none() {
+                    let unknown = self.run.unknown(&key);
+                    let _ = number.send(0);
+                    turn.then(Effect::Reply(reply, Err(unknown.into())));
+                } else {
+                    let id = self.wait(turn, Target::Value(key), ignore_abort, Answer::User(reply));
+                    let _ = number.send(id);
+                }
+            }
+            Message::Forget(id) => drop(self.waiters.remove(id)),
+            Message::Enrol { claim, reply } => {
+                let result = self.enrol(turn, claim);
+                turn.then(Effect::Enrolled(reply, result));
+            }
+            Message::Attach { claim, reply } => turn.then(Effect::Attach(claim, reply)),
+            Message::Up { instance, generation, line } => self.hear(turn, &instance, generation, line),
+            Message::Detach { instance, generation } => self.detach(&instance, generation),
+            Message::ReportStored { instance, size } => {
+                if self.run.instances.get(&instance).is_some_and(|i| !i.reported) {
+                    let event = Event::ReportFinished { instance, size: Some(size) };
+                    self.record(turn, Author::System, None, event);
+                }
+            }
+            Message::Outcome(outcome) => self.outcome(turn, outcome),
+        }
+    }
+
+    fn change_by_user(&mut self, turn: &mut Turn, by: &Author, change: &UserChange) -> Result<(), RunError> {
+        let events = match change {
+            UserChange::Set { key, value } => self.run.set(by, key, value.as_deref())?,
+            UserChange::Abort { reason } if !self.run.state.is_final() => self.run.raise_abort(None, reason),
+            UserChange::CancelAbort if !self.run.state.is_final() => self.run.cancel_abort(),
+            UserChange::Abort { .. } | UserChange::CancelAbort => {
+                let (id, state) = (self.run.id.short(), self.run.state);
+                return Err(Refused::Gone(format!("run {id} has ended ({state})")).into());
+            }
+            UserChange::Terminate => self.run.request_termination(),
+        };
+        for event in events {
+            self.record(turn, by.clone(), None, event);
+        }
+        Ok(())
+    }
+
+    /// Applies an event; it is durable when the turn is.
+    pub(super) fn record(&mut self, turn: &mut Turn, by: Author, op: Option<u64>, event: Event) {
+        let record = Record { seq: self.run.seq + 1, at: super::now(&self.world.seam), by, op, event };
+        turn.leaves.extend(self.run.apply(&record));
+        turn.records.push(record);
+    }
+
+    /// Begins a wait, or answers at once.
+    pub(super) fn wait(&mut self, turn: &mut Turn, target: Target, ignore_abort: bool, answer: Answer) -> WaiterId {
+        let aborted = self.run.abort.as_ref().filter(|_| !ignore_abort);
+        if let Some(abort) = aborted {
+            let reason = abort.reason.clone();
+            turn.then(Effect::Answer(answer, Err(Refused::Aborted { reason }.into())));
+            return 0;
+        }
+        match target.look(&self.run) {
+            Ok(come) => {
+                turn.then(Effect::Answer(answer, Ok(come)));
+                0
+            }
+            Err(_) if self.run.state.is_final() => {
+                let reason = format!("run {} has ended ({})", self.run.id.short(), self.run.state);
+                turn.then(Effect::Answer(answer, Err(Refused::Gone(reason).into())));
+                0
+            }
+            Err(leaves) => {
+                let instance = match &answer {
+                    Answer::Agent { instance, .. } => Some(instance.clone()),
+                    Answer::User(_) => None,
+                };
+                self.waiters.add(target, ignore_abort, instance, self.world.seam.now(), leaves, answer)
+            }
+        }
+    }
+
+    /// Lets everything follow that follows from what was recorded.
+    fn settle(&mut self, turn: &mut Turn) {
+        loop {
+            let now = self.world.seam.now();
+            let decision = self.run.decide(now);
+            if decision.events.is_empty() {
+                self.wake = decision.wake;
+                turn.commands = decision.commands;
+                break;
+            }
+            for event in decision.events {
+                self.record(turn, Author::System, None, event);
+            }
+        }
+        self.end_waits(turn);
+        self.announce_waits(turn);
+    }
+
+    fn end_waits(&mut self, turn: &mut Turn) {
+        let changed = std::mem::take(&mut turn.leaves);
+        for (waiter, come) in self.waiters.wake(&self.run, &changed) {
+            turn.then(Effect::Answer(waiter.answer, Ok(come)));
+        }
+        let over = if self.run.state.is_final() {
+            let reason = format!("run {} has ended ({})", self.run.id.short(), self.run.state);
+            self.waiters.take(|_| true).into_iter().map(|w| (w, Refused::Gone(reason.clone()))).collect()
+        } else if let Some(abort) = &self.run.abort {
+            let reason = abort.reason.clone();
+            let taken = self.waiters.take(|w| !w.ignore_abort);
+            taken.into_iter().map(|w| (w, Refused::Aborted { reason: reason.clone() })).collect()
+        } else {
+            vec![]
+        };
+        for (waiter, refused) in over {
+            turn.then(Effect::Answer(waiter.answer, Err(refused.into())));
+        }
+    }
+
+    fn announce_waits(&mut self, turn: &mut Turn) {
+        let (begun, ended) = self.waiters.announce(&self.run, self.world.seam.now());
+        for (instance, on) in ended {
+            let came = self.run.abort.is_none();
+            self.record(turn, Author::System, None, Event::WaitEnded { instance, on, came });
+        }
+        for (instance, on) in begun {
+            self.record(turn, Author::System, None, Event::WaitBegan { instance, on });
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The agents of a run: who may enrol, who is connected, and what they say.
+
+use std::collections::HashMap;
+
+use slipstream_shared::{
+    event::{Author, Event},
+    id::InstanceId,
+    link::{Change, Down, PROTOCOL, RefusedChange, RefusedCode, Reply, Up},
+    parameter::Key,
+};
+use tokio::sync::mpsc;
+
+use super::{
+    EnrolError, RunError,
+    actor::{Actor, Answer, Effect, Turn},
+    handle::{Claim, Message, stopping},
+    waiters::{Come, Target},
+};
+use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE};
+
+/// How many lines may be on their way to an agent before its link is given up. It comes back, asks
+/// again, and has missed nothing.
+const LINES_UNDER_WAY: usize = 16 * 1024;
+
+/// One connected agent, as the actor sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) tx: mpsc::Sender<Down>,
+    pub(super) generation: u64,
+}
+
+/// The actor's side of all links.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    pub(super) all: HashMap<InstanceId, Link>,
+    generation: u64,
+}
+
+/// One connected agent, as the agent port sees it. Dropping it detaches the agent.
+#[derive(Debug)]
+pub struct AgentLink {
+    /// Lines for the agent; the first is a `Hello`. It ends when the link is over.
+    pub down: mpsc::Receiver<Down>,
+    up: AgentUp,
+}
+
+/// Takes lines from an agent.
+#[derive(Debug)]
+pub struct AgentUp {
+    instance: InstanceId,
+    generation: u64,
+    tx: mpsc::Sender<Message>,
+}
+
+impl AgentLink {
+    /// The two directions, to be used by two tasks. Dropping the second detaches the agent.
+    #[must_use]
+    pub fn split(self) -> (mpsc::Receiver<Down>, AgentUp) {
+        (self.down, self.up)
+    }
+
+    /// Hands over a line, see [`AgentUp::send`].
+    pub async fn up(&self, line: Up) -> Result<(), RunError> {
+        self.up.send(line).await
+    }
+}
+
+impl AgentUp {
+    /// Hands over any line but `Hello` and `Log`.
+    ///
+    /// # Errors
+    /// The coordinator is stopping.
+    pub async fn send(&self, line: Up) -> Result<(), RunError> {
+        let message = Message::Up { instance: self.instance.clone(), generation: self.generation, line };
+        self.tx.send(message).await.map_err(|_| stopping())
+    }
+}
+
+impl Drop for AgentUp {
+    fn drop(&mut self) {
+        let message = Message::Detach { instance: self.instance.clone(), generation: self.generation };
+        let _ = self.tx.try_send(message);
+    }
+}
+
+impl Links {
+    /// Says something to an agent, if it is connected; gives its link up when it does not listen.
+    pub(super) fn tell(&mut self, instance: &InstanceId, line: Down) {
+        if let Some(link) = self.all.get(instance)
+            && link.tx.try_send(line).is_err()
+        {
+            self.all.remove(instance);
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, line: &Down) {
+        let all: Vec<InstanceId> = self.all.keys().cloned().collect();
+        for instance in all {
+            self.tell(&instance, line.clone());
+        }
+    }
+
+    /// Ends the link of an agent that is not to come back.
+    pub(super) fn dismiss(&mut self, instance: &InstanceId, reason: &str) {
+        self.tell(instance, Down::Goodbye { reason: reason.to_owned(), retry: false });
+        self.all.remove(instance);
+    }
+}
+
+impl Actor {
+    /// The events of an enrolment.
+    pub(super) fn enrol(&mut self, turn: &mut Turn, claim: Claim) -> Result<(), EnrolError> {
+        let key = self.run.attempt_key(&claim.instance, claim.attempt);
+        if !self.world.trust.secret.verify(&key, &claim.token) {
+            self.refuse(turn, &claim, "its token is not valid");
+            return Err(EnrolError::Token);
+        }
+        let Some(instance) = part_of(&self.run, &claim) else { return Err(EnrolError::Ended) };
+        match &instance.key {
+            Some(known) if *known == claim.key => Ok(()),
+            Some(_) => {
+                self.refuse(turn, &claim, "its token was used before, with another key");
+                Err(EnrolError::OtherKey)
+            }
+            None if self.world.seam.now() > instance.since + BOOT_DEADLINE => {
+                self.refuse(turn, &claim, "its token has expired");
+                Err(EnrolError::Token)
+            }
+            None => {
+                let Claim { instance, attempt, key, agent, .. } = claim;
+                self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent });
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a refusal on record: once per reason, so that nobody fills the log by trying.
+    fn refuse(&mut self, turn: &mut Turn, claim: &Claim, reason: &str) {
+        let known = self.run.instances.get(&claim.instance);
+        if known.is_none_or(|i| i.refused.as_deref() == Some(reason)) || self.run.state.is_final() {
+            return;
+        }
+        let (instance, attempt) = (claim.instance.clone(), claim.attempt);
+        let event = Event::EnrolmentRefused { instance, attempt, reason: reason.to_owned() };
+        self.record(turn, Author::System, None, event);
+    }
+
+    /// Takes up a link.
+    pub(super) fn attach(&mut self, claim: &Claim) -> Result<AgentLink, RunError> {
+        let id = &claim.instance;
+        let enrolled = part_of(&self.run, claim).filter(|i| i.key.as_ref() == Some(&claim.key));
+        let (Some(instance), Some(plan)) = (enrolled, self.run.agent_plan(id)) else {
+            let reason = format!("{id} is no longer part of run {}, or was replaced", self.run.id.short());
+            return Err(Refused::Gone(reason).into());
+        };
+        self.links.generation += 1;
+        let generation = self.links.generation;
+        let (tx, down) = mpsc::channel(LINES_UNDER_WAY);
+        let coordinator = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op };
+        let report = self.wants_report(id).then_some(Down::Report);
+        for line in [hello, Down::Plan(plan)].into_iter().chain(report) {
+            tx.try_send(line).map_err(|_| stopping())?;
+        }
+        self.forget_waits_of(id);
+        if let Some(old) = self.links.all.insert(id.clone(), Link { tx, generation }) {
+            let reason = "the agent has connected again".to_owned();
+            let _ = old.tx.try_send(Down::Goodbye { reason, retry: true });
+        }
+        let up = AgentUp { instance: id.clone(), generation, tx: self.own.clone() };
+        Ok(AgentLink { down, up })
+    }
+
+    pub(super) fn detach(&mut self, id: &InstanceId, generation: u64) {
+        if self.links.all.get(id).is_some_and(|l| l.generation == generation) {
+            self.links.all.remove(id);
+            self.forget_waits_of(id);
+        }
+    }
+
+    /// Questions belong to a connection: the agent asks them again on the next one.
+    fn forget_waits_of(&mut self, id: &InstanceId) {
+        self.waiters.take(|w| matches!(&w.answer, Answer::Agent { instance, .. } if instance == id));
+    }
+
+    /// Handles a line of an agent.
+    pub(super) fn hear(&mut self, turn: &mut Turn, id: &InstanceId, generation: u64, line: Up) {
+        if self.links.all.get(id).is_none_or(|l| l.generation != generation) {
+            return;
+        }
+        match line {
+            Up::Get { id: number, key, wait, ignore_abort } => self.get(turn, id, number, key, wait, ignore_abort),
+            Up::Env { id: number, index } => {
+                let report = index >= self.run.deploy_steps(id);
+                self.wait(turn, Target::Env(id.clone(), index), report, Answer::Agent { instance: id.clone(), number });
+            }
+            Up::Forget { id: number } => {
+                let mine =
+                    |a: &Answer| matches!(a, Answer::Agent { instance, number: n } if instance == id && *n == number);
+                self.waiters.take(|w| mine(&w.answer));
+            }
+            Up::Do { op, change } => self.change_by_agent(turn, id, op, &change),
+            Up::Hello { .. } | Up::Heartbeat | Up::Log { .. } => {}
+        }
+    }
+
+    fn get(&mut self, turn: &mut Turn, id: &InstanceId, number: u64, key: Key, wait: bool, ignore_abort: bool) {
+        let answer = Answer::Agent { instance: id.clone(), number };
+        let refused = if self.run.kind_of(&key).is_none() {
+            Some(self.run.unknown(&key))
+        } else {
+            self.run.abort.as_ref().filter(|_| !ignore_abort).map(|a| Refused::Aborted { reason: a.reason.clone() })
+        };
+        if let Some(refused) = refused {
+            turn.then(Effect::Answer(answer, Err(refused.into())));
+        } else if wait {
+            self.wait(turn, Target::Value(key), ignore_abort, answer);
+        } else {
+            let line = Reply::Value { value: self.run.value(&key).ok() };
+            turn.then(Effect::Tell(id.clone(), Down::Answer { id: number, reply: line }));
+        }
+    }
+
+    fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
+        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
+        let events = if applied { Ok(vec![]) } else { self.run.agent_change(id, change) };
+        let refused = match events {
+            Ok(events) => {
+                for event in events {
+                    self.record(turn, Author::Instance(id.clone()), Some(op), event);
+                }
+                None
+            }
+            Err(refused) => Some(RefusedChange { code: refused.code(), message: refused.to_string() }),
+        };
+        turn.then(Effect::Tell(id.clone(), Down::Done { op, refused }));
+    }
+}
+
+/// The reply to a question that could not be answered.
+pub(super) fn refusal(error: &RunError) -> Reply {
+    let code = match error {
+        RunError::Refused(refused) => refused.code(),
+        _ => RefusedCode::Unavailable,
+    };
+    Reply::Refused(RefusedChange { code, message: error.to_string() })
+}
+
+/// The reply to a question.
+pub(super) fn reply(come: Come) -> Reply {
+    match come {
+        Come::Value(value) => Reply::Value { value: Some(value) },
+        Come::Env(env) => Reply::Env { env },
+    }
+}
+
+/// The instance that somebody claims to be, if its machine still counts.
+fn part_of<'a>(run: &'a Run, claim: &Claim) -> Option<&'a crate::run::Instance> {
+    let instance = run.instances.get(&claim.instance)?;
+    let counts = matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running);
+    (counts && instance.attempt == claim.attempt && !run.is_ending()).then_some(instance)
+}

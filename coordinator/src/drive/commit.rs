@@ -1,0 +1,116 @@
+//! The end of a turn: make it durable, then tell everybody.
+
+use slipstream_shared::error_chain::Chain;
+use slipstream_shared::{
+    api::RunSummary,
+    event::{Event, Record},
+    link::Down,
+};
+
+use super::{
+    EnrolError, EventFeed, RunError,
+    actor::{Actor, Answer, Effect, Turn},
+    agents::{refusal, reply},
+    waiters::Come,
+};
+use crate::store::StoreError;
+
+impl Actor {
+    /// Commits a turn and carries out its effects. When the store fails, none of it happened.
+    pub(super) async fn commit(&mut self, turn: Turn) {
+        if !turn.records.is_empty() {
+            let summary = self.changed_summary();
+            if let Err(error) = self.journal.append(&turn.records, &self.run, summary.as_ref()).await {
+                self.undo(turn, error).await;
+                return;
+            }
+            if summary.is_some() {
+                self.written = summary;
+            }
+        }
+        self.tell_agents(&turn.records);
+        for effect in turn.effects {
+            self.carry_out(effect);
+        }
+        for record in turn.records {
+            let _ = self.live.send(record);
+        }
+        self.start_commands(turn.commands);
+    }
+
+    /// The summary, if lists would show something new.
+    fn changed_summary(&self) -> Option<RunSummary> {
+        let new = self.run.summary();
+        let same = self.written.as_ref().is_some_and(|old| RunSummary { changed: old.changed, ..new.clone() } == *old);
+        (!same).then_some(new)
+    }
+
+    /// Goes back to what is durable and tells everybody that it did not work.
+    async fn undo(&mut self, turn: Turn, error: StoreError) {
+        tracing::error!(run = %self.run.id, error = %Chain(&error), "cannot record what happened");
+        let error = RunError::from(error);
+        for effect in turn.effects {
+            match effect {
+                Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
+                Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
+                // Not acknowledged: the agent repeats its change when it connects again.
+                Effect::Tell(instance, _) => drop(self.links.all.remove(&instance)),
+                // Dropped: whoever asked sees that there is no answer.
+                Effect::Read(_) | Effect::Feed(..) | Effect::Attach(..) => {}
+            }
+        }
+        match self.journal.load().await {
+            Ok(Some(run)) => {
+                self.run = run;
+                self.written = None;
+            }
+            Ok(None) => tracing::error!(run = %self.run.id, "the run is no longer in the store"),
+            Err(e) => tracing::error!(run = %self.run.id, error = %Chain(&e), "cannot read the run again"),
+        }
+        // A full disk is not left by trying faster.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        self.wake = Some(self.world.seam.now());
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Enrolled(to, result) => drop(to.send(result)),
+            Effect::Answer(answer, result) => self.answer(answer, result),
+            Effect::Tell(instance, line) => self.links.tell(&instance, line),
+            Effect::Attach(claim, to) => drop(to.send(self.attach(&claim))),
+            Effect::Read(read) => {
+                let links = &self.links.all;
+                read(&self.run, &|id| links.contains_key(id));
+            }
+            Effect::Feed(after, to) => {
+                let feed = EventFeed::new(self.journal.clone(), self.live.subscribe(), after, &self.run);
+                let _ = to.send(feed);
+            }
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer, result: Result<Come, RunError>) {
+        match answer {
+            Answer::User(to) => drop(to.send(result.map(drop))),
+            Answer::Agent { instance, number } => {
+                let reply = result.map_or_else(|e| refusal(&e), reply);
+                self.links.tell(&instance, Down::Answer { id: number, reply });
+            }
+        }
+    }
+
+    fn tell_agents(&mut self, records: &[Record]) {
+        for record in records {
+            match &record.event {
+                Event::AbortRaised { reason, .. } => self.links.tell_all(&Down::Abort { reason: reason.clone() }),
+                Event::AbortCancelled => self.links.tell_all(&Down::AbortCancelled),
+                Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
+                    self.links.dismiss(instance, "this machine is being removed");
+                }
+                _ => {}
+            }
+        }
+    }
+}

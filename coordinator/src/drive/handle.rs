@@ -1,0 +1,227 @@
+//! What the API and the agent port can ask of a run.
+
+use slipstream_shared::{
+    api::{Parameter, RunDetail},
+    event::Author,
+    id::{InstanceId, RunId},
+    link::Up,
+    parameter::Key,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, waiters::WaiterId};
+use crate::run::Run;
+
+/// A change that a person or program makes.
+#[derive(Debug, Clone)]
+pub(super) enum UserChange {
+    Set { key: Key, value: Option<String> },
+    Abort { reason: String },
+    CancelAbort,
+    Terminate,
+}
+
+/// Looks at the state; it is also told which agents are connected.
+pub(super) type Reader = Box<dyn FnOnce(&Run, &dyn Fn(&InstanceId) -> bool) + Send>;
+
+/// What an actor is told.
+pub(super) enum Message {
+    /// Reads the state, everything before it durable.
+    Read(Reader),
+    Change {
+        by: Author,
+        change: UserChange,
+        reply: oneshot::Sender<Result<(), RunError>>,
+    },
+    Wait {
+        key: Key,
+        ignore_abort: bool,
+        number: oneshot::Sender<WaiterId>,
+        reply: oneshot::Sender<Result<(), RunError>>,
+    },
+    Forget(WaiterId),
+    Feed {
+        after: u64,
+        reply: oneshot::Sender<EventFeed>,
+    },
+    Enrol {
+        claim: Claim,
+        reply: oneshot::Sender<Result<(), EnrolError>>,
+    },
+    Attach {
+        claim: Claim,
+        reply: oneshot::Sender<Result<AgentLink, RunError>>,
+    },
+    Up {
+        instance: InstanceId,
+        generation: u64,
+        line: Up,
+    },
+    Detach {
+        instance: InstanceId,
+        generation: u64,
+    },
+    ReportStored {
+        instance: InstanceId,
+        size: u64,
+    },
+    Outcome(Outcome),
+}
+
+/// Who a machine says it is.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) instance: InstanceId,
+    pub(super) attempt: u32,
+    /// SHA-256 of its public key, hexadecimal.
+    pub(super) key: String,
+    /// Its token, when it enrols.
+    pub(super) token: String,
+    pub(super) agent: String,
+}
+
+/// A run, ended or not. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RunHandle {
+    pub(super) id: RunId,
+    pub(super) tx: mpsc::Sender<Message>,
+}
+
+impl RunHandle {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.tx.is_closed()
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, RunError> {
+        let (reply, answer) = oneshot::channel();
+        self.tx.send(message(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Run, &dyn Fn(&InstanceId) -> bool) -> T + Send + 'static,
+    ) -> Result<T, RunError> {
+        self.ask(|reply| Message::Read(Box::new(move |run, connected| drop(reply.send(what(run, connected)))))).await
+    }
+
+    /// Everything but the parameters.
+    pub async fn detail(&self) -> Result<RunDetail, RunError> {
+        self.read(|run, connected| run.detail(connected)).await
+    }
+
+    /// All parameters, by key.
+    pub async fn parameters(&self) -> Result<Vec<Parameter>, RunError> {
+        self.read(|run, _| run.parameters()).await
+    }
+
+    /// One parameter.
+    pub async fn parameter(&self, key: &Key) -> Result<Parameter, RunError> {
+        let key = key.clone();
+        self.read(move |run, _| run.parameter(&key).ok_or_else(|| run.unknown(&key).into())).await?
+    }
+
+    /// The cloud and the machine of an instance, for its console.
+    pub async fn machine(&self, instance: &InstanceId) -> Result<Option<(String, String)>, RunError> {
+        let id = instance.clone();
+        self.read(move |run, _| Some((run.node(&id)?.cloud.clone(), run.instances.get(&id)?.native.clone()?))).await
+    }
+
+    /// One parameter, once it is set. Ends early when the run is aborted (unless `ignore_abort`), when
+    /// it has ended, or when the coordinator stops. Dropping the future forgets the wait.
+    pub async fn wait_parameter(&self, key: &Key, ignore_abort: bool) -> Result<Parameter, RunError> {
+        let (reply, answer) = oneshot::channel();
+        let wait = |number| Message::Wait { key: key.clone(), ignore_abort, number, reply };
+        let number = self.ask(wait).await?;
+        let _forget = Forget { number, tx: self.tx.clone() };
+        answer.await.map_err(|_| stopping())??;
+        self.parameter(key).await
+    }
+
+    /// Sets a parameter, or takes its value away. Durable when this returns.
+    pub async fn set(&self, by: Author, key: Key, value: Option<String>) -> Result<Parameter, RunError> {
+        let change = UserChange::Set { key: key.clone(), value };
+        self.change(by, change).await?;
+        self.parameter(&key).await
+    }
+
+    /// Aborts the run. The first reason wins; a later one changes nothing.
+    pub async fn abort(&self, by: Author, reason: String) -> Result<(), RunError> {
+        self.change(by, UserChange::Abort { reason }).await
+    }
+
+    /// Takes the abort back.
+    pub async fn cancel_abort(&self, by: Author) -> Result<(), RunError> {
+        self.change(by, UserChange::CancelAbort).await
+    }
+
+    /// Asks for the end of the run. Idempotent.
+    pub async fn terminate(&self, by: Author) -> Result<(), RunError> {
+        self.change(by, UserChange::Terminate).await
+    }
+
+    async fn change(&self, by: Author, change: UserChange) -> Result<(), RunError> {
+        self.ask(|reply| Message::Change { by, change, reply }).await?
+    }
+
+    /// The events after number `after`, as they come.
+    pub async fn events(&self, after: u64) -> Result<EventFeed, RunError> {
+        self.ask(|reply| Message::Feed { after, reply }).await
+    }
+
+    /// Enrols a machine. Durable when this returns `Ok`; the same token and key again give the same
+    /// answer.
+    pub async fn enrol(
+        &self,
+        instance: &InstanceId,
+        attempt: u32,
+        token: &str,
+        key_sha256: &str,
+        agent: &str,
+    ) -> Result<(), EnrolError> {
+        let claim = Claim {
+            instance: instance.clone(),
+            attempt,
+            key: key_sha256.to_owned(),
+            token: token.to_owned(),
+            agent: agent.to_owned(),
+        };
+        self.ask(|reply| Message::Enrol { claim, reply }).await.map_err(EnrolError::Unavailable)?
+    }
+
+    /// Takes up the link of an enrolled machine. An older link of the same instance ends.
+    pub async fn attach(&self, instance: &InstanceId, attempt: u32, key_sha256: &str) -> Result<AgentLink, RunError> {
+        let (key, token, agent) = (key_sha256.to_owned(), String::new(), String::new());
+        let claim = Claim { instance: instance.clone(), attempt, key, token, agent };
+        self.ask(|reply| Message::Attach { claim, reply }).await?
+    }
+
+    /// The report of an instance is on disk.
+    pub async fn report_stored(&self, instance: &InstanceId, size: u64) -> Result<(), RunError> {
+        let message = Message::ReportStored { instance: instance.clone(), size };
+        self.tx.send(message).await.map_err(|_| stopping())
+    }
+}
+
+/// Forgets a wait when nobody waits for it any more.
+struct Forget {
+    number: WaiterId,
+    tx: mpsc::Sender<Message>,
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        // A full queue only means that the wait is forgotten when it is over.
+        let _ = self.tx.try_send(Message::Forget(self.number));
+    }
+}
+
+pub(super) fn stopping() -> RunError {
+    RunError::Unavailable("it is stopping".to_owned())
+}

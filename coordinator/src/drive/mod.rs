@@ -1,0 +1,252 @@
+//! Drives runs: one actor per run owns its state, records what happens, and carries out what
+//! [`crate::run::Run::decide`] says. The only caller of connectors.
+//!
+//! ```text
+//!  API, agents ──message──▶ actor ──events──▶ journal (durable) ──▶ answers, waits, feeds, agents
+//!                             ▲ │
+//!                    outcomes │ └─commands──▶ jobs ──▶ connectors
+//! ```
+//!
+//! Invariants: nobody is told of an event before it is durable; an intent is durable before its
+//! effect begins; a run has one writer.
+
+mod actor;
+mod agents;
+mod commit;
+mod feed;
+mod handle;
+mod jobs;
+mod journal;
+mod token;
+mod waiters;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use slipstream_shared::{
+    api::RunSummary,
+    event::{Author, Event, Record},
+    id::RunId,
+    plan::Plan,
+};
+use tokio::sync::Mutex;
+
+pub use self::{agents::AgentLink, feed::EventFeed, handle::RunHandle, token::LaunchSecret};
+use crate::{
+    cloud::Connector,
+    run::{Run, change::Refused, view::timestamp},
+    seam::Seam,
+    store::{Backend, StoreError, layout},
+};
+
+/// Why a run did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// There is no such run, or the asker may not know of it.
+    #[error("there is no run `{0}`")]
+    NotFound(String),
+    /// More than one run ends with these digits.
+    #[error("more than one run is called `{0}`: give more digits")]
+    Ambiguous(String),
+    /// The change or question is refused; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A cloud that the plan names is not configured.
+    #[error("no cloud `{name}` is configured (there are: {known})")]
+    UnknownCloud {
+        /// What the plan says.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The coordinator is stopping, or cannot write; the same request may succeed later.
+    #[error("the coordinator cannot do this now: {0}")]
+    Unavailable(String),
+    /// The store failed.
+    #[error("cannot read or write the run")]
+    Store(#[source] Arc<StoreError>),
+}
+
+impl From<StoreError> for RunError {
+    fn from(e: StoreError) -> Self {
+        RunError::Store(Arc::new(e))
+    }
+}
+
+/// Why a machine was not enrolled.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EnrolError {
+    /// The token is not that of the attempt, or is no longer good.
+    #[error("the token is not valid for this machine")]
+    Token,
+    /// The token was used with another key before.
+    #[error("this machine has enrolled with another key already")]
+    OtherKey,
+    /// The run or the instance has ended.
+    #[error("the run has ended, or this machine is no longer part of it")]
+    Ended,
+    /// It can be tried again.
+    #[error(transparent)]
+    Unavailable(RunError),
+}
+
+/// What the actors of all runs share.
+#[derive(Debug)]
+pub struct World {
+    /// Where events are kept.
+    pub backend: Arc<dyn Backend>,
+    /// Clock, randomness, tasks.
+    pub seam: Seam,
+    /// Configured clouds by name.
+    pub clouds: BTreeMap<String, Arc<dyn Connector>>,
+    /// What machines are told, so that they find and trust the coordinator.
+    pub trust: Trust,
+    /// How many launches may be under way at once, over all runs.
+    pub launching: tokio::sync::Semaphore,
+}
+
+/// What machines are told, so that they find and trust the coordinator.
+#[derive(Debug)]
+pub struct Trust {
+    /// From which launch tokens are derived.
+    pub secret: LaunchSecret,
+    /// SHA-256 of the authority's public key, base64url.
+    pub pin: String,
+    /// The name in the certificate of the agent port.
+    pub server_name: String,
+    /// The agent port.
+    pub port: u16,
+    /// Hosts at which any machine may reach it, after those its cloud knows.
+    pub hosts: Vec<String>,
+}
+
+/// All runs.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    world: Arc<World>,
+    active: Arc<Mutex<HashMap<RunId, RunHandle>>>,
+}
+
+impl Runs {
+    /// Takes up all runs that have not ended.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn start(world: World) -> Result<Self, StoreError> {
+        let runs = Runs { world: Arc::new(world), active: Arc::default() };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = runs.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
+            let Some((last, _)) = page.last() else { return Ok(runs) };
+            after = Some(last.clone());
+            for (_, bytes) in &page {
+                let summary = parse_summary(bytes)?;
+                if !summary.state.is_final() {
+                    runs.open(summary.id).await?;
+                }
+            }
+        }
+    }
+
+    /// Starts a run. It exists, durably, when this returns.
+    ///
+    /// # Errors
+    /// A cloud of the plan is not configured, or the store fails.
+    pub async fn launch(&self, owner: &str, plan: Plan, tags: Vec<String>) -> Result<RunId, RunError> {
+        for node in plan.nodes.values() {
+            if !self.world.clouds.contains_key(&node.cloud) {
+                let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
+                return Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") });
+            }
+        }
+        let id = self.world.seam.run_id();
+        let record = Record {
+            seq: 1,
+            at: timestamp(self.world.seam.now()),
+            by: Author::User(owner.to_owned()),
+            op: None,
+            event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags },
+        };
+        let run = Run::begin(id, &record).expect("the first event is an Accepted");
+        let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
+        journal.append(&[record], &run, Some(&run.summary())).await?;
+        let handle = actor::start(Arc::clone(&self.world), journal, run);
+        self.active.lock().await.insert(id, handle);
+        Ok(id)
+    }
+
+    /// Up to `limit` runs, newest first, those older than `after` if given.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(&self, after: Option<RunId>, limit: usize) -> Result<Vec<RunSummary>, RunError> {
+        let mut all = self.summaries().await?;
+        all.sort_by_key(|s| std::cmp::Reverse(s.id));
+        Ok(all.into_iter().filter(|s| after.is_none_or(|after| s.id < after)).take(limit).collect())
+    }
+
+    async fn summaries(&self) -> Result<Vec<RunSummary>, RunError> {
+        let mut all = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            after = Some(last.clone());
+            for (_, bytes) in &page {
+                all.push(parse_summary(bytes)?);
+            }
+        }
+    }
+
+    /// The run with this id, or with these last digits of it.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub async fn find(&self, text: &str) -> Result<RunHandle, RunError> {
+        let id = match text.parse() {
+            Ok(id) => id,
+            Err(_) if text.len() >= 4 => {
+                let matching = |s: &RunSummary| s.id.to_string().replace('-', "").ends_with(&text.to_lowercase());
+                let found: Vec<RunId> = self.summaries().await?.iter().filter(|s| matching(s)).map(|s| s.id).collect();
+                match found.as_slice() {
+                    [id] => *id,
+                    [] => return Err(RunError::NotFound(text.to_owned())),
+                    _ => return Err(RunError::Ambiguous(text.to_owned())),
+                }
+            }
+            Err(_) => return Err(RunError::NotFound(text.to_owned())),
+        };
+        self.open(id).await?.ok_or_else(|| RunError::NotFound(text.to_owned()))
+    }
+
+    /// The handle of a run, its actor started if there is none.
+    async fn open(&self, id: RunId) -> Result<Option<RunHandle>, StoreError> {
+        let mut active = self.active.lock().await;
+        if let Some(handle) = active.get(&id).filter(|h| !h.is_closed()) {
+            return Ok(Some(handle.clone()));
+        }
+        let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
+        let Some(run) = journal.load().await? else { return Ok(None) };
+        let handle = actor::start(Arc::clone(&self.world), journal, run);
+        active.retain(|_, h| !h.is_closed());
+        active.insert(id, handle.clone());
+        Ok(Some(handle))
+    }
+}
+
+fn parse_summary(bytes: &[u8]) -> Result<RunSummary, StoreError> {
+    serde_json::from_slice(bytes).map_err(|e| StoreError::Damaged {
+        path: "the list of runs".to_owned(),
+        reason: format!("a summary is unreadable: {e}"),
+    })
+}
+
+/// The time of a record.
+fn now(seam: &Seam) -> Timestamp {
+    timestamp(seam.now())
+}

@@ -1,0 +1,189 @@
+//! Looking at clouds: how often, and what follows from what they show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slipstream_shared::{
+    event::{Author, Event},
+    id::InstanceId,
+};
+
+use super::actor::{Actor, Turn};
+use crate::{
+    cloud::{CloudError, MachineState, Observed},
+    run::{Machine, decide::Command},
+    seam::Millis,
+};
+
+/// Between two looks while something is expected to change: from this, growing to [`SLOWEST_SOON`].
+const SOON: Millis = 250;
+
+/// See [`SOON`].
+const SLOWEST_SOON: Millis = 2_000;
+
+/// Between two looks while nothing is expected to change.
+const LATER: Millis = 15_000;
+
+/// A machine counts as gone when so many looks in a row do not show it.
+const MISSES: u32 = 2;
+
+/// When each cloud is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    clouds: BTreeMap<String, Watch>,
+    misses: BTreeMap<InstanceId, u32>,
+    /// Who was asked for a report by this coordinator process.
+    asked: BTreeSet<InstanceId>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    /// None: a look is under way.
+    next: Option<Millis>,
+    pace: Millis,
+    soon: bool,
+}
+
+impl Watches {
+    /// True if a look is due; it is then under way.
+    pub(super) fn begin(&mut self, cloud: &str, soon: bool, now: Millis) -> bool {
+        let watch = self.clouds.entry(cloud.to_owned()).or_insert(Watch { next: Some(now), pace: SOON, soon });
+        if soon && !watch.soon {
+            (watch.pace, watch.next) = (SOON, watch.next.map(|_| now));
+        }
+        watch.soon = soon;
+        let due = watch.next.is_some_and(|at| at <= now);
+        if due {
+            watch.next = None;
+        }
+        due
+    }
+
+    fn end(&mut self, cloud: &str, now: Millis) {
+        if let Some(watch) = self.clouds.get_mut(cloud) {
+            watch.pace = if watch.soon { (watch.pace * 5 / 4).min(SLOWEST_SOON) } else { LATER };
+            watch.next = Some(now + watch.pace);
+        }
+    }
+
+    /// Forgets the clouds that need no look any more.
+    pub(super) fn keep(&mut self, wanted: &BTreeSet<&Command>) {
+        let watched = |name: &String| wanted.iter().any(|c| matches!(c, Command::Watch { cloud, .. } if cloud == name));
+        self.clouds.retain(|cloud, _| watched(cloud));
+    }
+
+    /// When the next look is due.
+    pub(super) fn next(&self) -> Option<Millis> {
+        self.clouds.values().filter_map(|w| w.next).min()
+    }
+
+    /// True the first time it is called for an instance.
+    pub(super) fn ask_once(&mut self, id: &InstanceId) -> bool {
+        self.asked.insert(id.clone())
+    }
+}
+
+impl Actor {
+    /// Records what a look at a cloud has shown.
+    pub(super) fn watched(&mut self, turn: &mut Turn, cloud: &str, result: Result<Vec<Observed>, CloudError>) {
+        self.watches.end(cloud, self.world.seam.now());
+        let observed = match result {
+            Ok(observed) => observed,
+            Err(e) => return self.trouble(turn, format!("cannot look at cloud `{cloud}`: {e}")),
+        };
+        let of_cloud = |id: &InstanceId| self.run.node(id).is_some_and(|n| n.cloud == cloud);
+        let ids: Vec<InstanceId> = self.run.instances.keys().filter(|id| of_cloud(id)).cloned().collect();
+        for id in &ids {
+            let attempt = self.run.instances.get(id).map_or(0, |i| i.attempt);
+            let mine = observed.iter().find(|o| o.key.instance == *id && o.key.attempt == attempt);
+            match mine {
+                Some(observed) => self.seen(turn, id, observed),
+                None => self.missed(turn, id),
+            }
+        }
+        self.remove_extras(cloud, &observed);
+    }
+
+    fn seen(&mut self, turn: &mut Turn, id: &InstanceId, observed: &Observed) {
+        self.watches.misses.remove(id);
+        let Some(instance) = self.run.instances.get(id) else { return };
+        let (attempt, state) = (instance.attempt, instance.machine.clone());
+        if !matches!(state, Machine::Launched | Machine::Running) {
+            return;
+        }
+        let addresses = (&observed.public, &observed.private, &observed.ssh);
+        let known = (&instance.public, &instance.private, &instance.ssh);
+        let (new, enrolled) = (addresses != known, instance.key.is_some());
+        if observed.state == MachineState::Running {
+            if state == Machine::Launched {
+                self.record(turn, Author::System, None, Event::MachineRunning { instance: id.clone(), attempt });
+            }
+            if new && (observed.public.is_some() || observed.private.is_some()) {
+                let (public, private) = (observed.public.clone(), observed.private.clone());
+                let (instance, ssh) = (id.clone(), observed.ssh.clone());
+                self.record(turn, Author::System, None, Event::AddressKnown { instance, public, private, ssh });
+            }
+            return;
+        }
+        let reason = match &observed.state {
+            MachineState::Failed(reason) => reason.clone(),
+            MachineState::Stopped => "its machine has stopped".to_owned(),
+            _ => return,
+        };
+        if enrolled {
+            self.lost(turn, id, &reason);
+        } else {
+            let instance = id.clone();
+            let event = Event::LaunchFailed { instance, attempt, reason, retry: false };
+            self.record(turn, Author::System, None, event);
+        }
+    }
+
+    fn missed(&mut self, turn: &mut Turn, id: &InstanceId) {
+        let Some(instance) = self.run.instances.get(id) else { return };
+        let (attempt, machine) = (instance.attempt, instance.machine.clone());
+        let launching = self.running.contains(&Command::Launch(id.clone()));
+        if launching || !matches!(machine, Machine::Launched | Machine::Running | Machine::Terminating) {
+            return;
+        }
+        let misses = self.watches.misses.entry(id.clone()).or_default();
+        *misses += 1;
+        if *misses < MISSES {
+            return;
+        }
+        let unexpected = machine != Machine::Terminating;
+        if unexpected {
+            self.lost(turn, id, "its machine is gone, and nobody here has removed it");
+        }
+        let event = Event::MachineGone { instance: id.clone(), attempt, unexpected };
+        self.record(turn, Author::System, None, event);
+    }
+
+    /// A machine that was needed is not there any more.
+    fn lost(&mut self, turn: &mut Turn, id: &InstanceId, reason: &str) {
+        if self.run.reached_ready {
+            return self.trouble(turn, format!("{id}: {reason}"));
+        }
+        for event in self.run.raise_abort(Some(id.clone()), &format!("{id} is lost: {reason}")) {
+            self.record(turn, Author::System, None, event);
+        }
+    }
+
+    /// Has machines removed that no instance of the run counts as its own: left over from an earlier
+    /// attempt.
+    fn remove_extras(&mut self, cloud: &str, observed: &[Observed]) {
+        let Some(connector) = self.world.clouds.get(cloud) else { return };
+        for extra in observed {
+            let current = self.run.instances.get(&extra.key.instance).map(|i| i.attempt);
+            if current.is_some_and(|attempt| extra.key.attempt >= attempt) {
+                continue;
+            }
+            let (connector, run, machine) = (std::sync::Arc::clone(connector), self.run.id, extra.machine.clone());
+            tracing::info!(%run, %machine, "removing a machine left over from an earlier attempt");
+            self.world.seam.spawn(async move {
+                if let Err(error) = connector.terminate(run, &machine).await {
+                    tracing::warn!(%run, %machine, %error, "cannot remove a left-over machine");
+                }
+            });
+        }
+    }
+}

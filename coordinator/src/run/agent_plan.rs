@@ -1,0 +1,81 @@
+//! What the agent of an instance is told to run.
+
+use std::collections::BTreeMap;
+
+use slipstream_shared::{
+    id::InstanceId,
+    link::{AgentPlan, AgentStep},
+    plan::{ReadyCheck, ReadyPlan, StepPlan},
+};
+
+use super::{Run, value::Evaluated};
+
+/// The variable that holds the port or URL of the ready check.
+pub const READY_VARIABLE: &str = "SLIPSTREAM_READY";
+
+impl Run {
+    /// The plan of an instance. None: the run has no such instance.
+    #[must_use]
+    pub fn agent_plan(&self, id: &InstanceId) -> Option<AgentPlan> {
+        let (node, instance) = (self.node(id)?, self.instances.get(id)?);
+        let steps = self.scripts(id).map(|(_, step)| agent_step(step)).collect();
+        let finished = instance.steps.iter().filter_map(|(i, s)| s.result.clone().map(|r| (*i, r))).collect();
+        Some(AgentPlan {
+            steps,
+            deploy: self.deploy_steps(id),
+            ready: node.ready.clone(),
+            finished,
+            abort: self.abort.as_ref().map(|a| a.reason.clone()),
+            env: self.script_variables(id, &node.cloud),
+            platform: node.platform.clone(),
+        })
+    }
+
+    /// Variables of every script, with the names SlipStream's recipes know beside ours.
+    fn script_variables(&self, id: &InstanceId, cloud: &str) -> BTreeMap<String, String> {
+        let run = self.id.to_string();
+        let pairs = [
+            ("SLIPSTREAM_RUN", run.as_str()),
+            ("SLIPSTREAM_DIID", run.as_str()),
+            ("SLIPSTREAM_CLOUD", cloud),
+            ("SLIPSTREAM_CONNECTOR_INSTANCE", cloud),
+            ("SLIPSTREAM_NODE", id.node.as_str()),
+            ("SLIPSTREAM_USERNAME", self.owner.as_str()),
+        ];
+        let instance = id.to_string();
+        let mut env: BTreeMap<String, String> = pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        env.insert("SLIPSTREAM_INSTANCE".to_owned(), instance.clone());
+        env.insert("SLIPSTREAM_NODE_INSTANCE_NAME".to_owned(), instance);
+        env
+    }
+
+    /// What the agent asked for about a step: its environment, or, once the step has succeeded, what its
+    /// ready check is to try.
+    pub fn agent_env(&self, id: &InstanceId, index: u32) -> Evaluated<BTreeMap<String, String>> {
+        let done = self.instances.get(id).and_then(|i| i.steps.get(&index)).and_then(|s| s.result.as_ref());
+        let ready = self.node(id).and_then(|n| n.ready.as_ref());
+        let mut env = match self.scripts(id).find(|(i, _)| *i == index) {
+            Some((_, step)) => self.environment(id, step)?,
+            None => BTreeMap::new(),
+        };
+        if done.is_some()
+            && let Some(ReadyPlan { check: ReadyCheck::Tcp(template) | ReadyCheck::Http(template), .. }) = ready
+        {
+            env.insert(READY_VARIABLE.to_owned(), self.expand(template, Some(id))?);
+        }
+        Ok(env)
+    }
+}
+
+fn agent_step(step: &StepPlan) -> AgentStep {
+    let gated = !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
+    let literals = step.env.iter().filter_map(|(k, t)| Some((k.clone(), t.as_literal()?.to_owned())));
+    AgentStep {
+        step: step.step.clone(),
+        origin: step.origin.clone(),
+        script: step.script.clone(),
+        within: step.within,
+        gated,
+        env: literals.collect(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Which changes people and machines may make, and the events they become.
+
+use slipstream_shared::{
+    event::{Author, Event, StepResult},
+    id::InstanceId,
+    link::{Change, RefusedCode},
+    parameter::{InvalidValue, Key, Scope},
+};
+
+use super::{Machine, Run, value::INSTANCE_NAMES};
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The run has no parameter of that key.
+    #[error("this run has no parameter `{key}`{}", near(.nearest.as_deref()))]
+    UnknownKey {
+        /// What was asked for.
+        key: Key,
+        /// The most similar one there is.
+        nearest: Option<String>,
+    },
+    /// The value does not fit the parameter.
+    #[error("cannot set `{key}`: {reason}")]
+    Invalid {
+        /// Which parameter.
+        key: Key,
+        /// Why.
+        #[source]
+        reason: InvalidValue,
+    },
+    /// That author may not do that.
+    #[error("{who} may not {what}")]
+    Denied {
+        /// Who.
+        who: Author,
+        /// What.
+        what: String,
+    },
+    /// The run is aborted.
+    #[error("the run is aborted: {reason}")]
+    Aborted {
+        /// Why.
+        reason: String,
+    },
+    /// The run has ended, or the instance is gone.
+    #[error("{0}")]
+    Gone(String),
+}
+
+fn near(nearest: Option<&str>) -> String {
+    nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
+}
+
+impl Refused {
+    /// The word for it on the agent link.
+    #[must_use]
+    pub fn code(&self) -> RefusedCode {
+        match self {
+            Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
+            Refused::Invalid { .. } => RefusedCode::Invalid,
+            Refused::Denied { .. } => RefusedCode::Denied,
+            Refused::Aborted { .. } => RefusedCode::Aborted,
+            Refused::Gone(_) => RefusedCode::Gone,
+        }
+    }
+}
+
+/// Names an instance or a person may write although no module declares them.
+const WRITABLE: [&str; 2] = ["statecustom", "url.service"];
+
+impl Run {
+    /// Says why a key does not exist.
+    #[must_use]
+    pub fn unknown(&self, key: &Key) -> Refused {
+        let text = key.to_string();
+        let nearest = self
+            .keys()
+            .map(|k| k.to_string())
+            .map(|k| (distance(&text, &k), k))
+            .min()
+            .filter(|(d, _)| *d <= text.len() / 3 + 1)
+            .map(|(_, k)| k);
+        Refused::UnknownKey { key: key.clone(), nearest }
+    }
+
+    /// The events of setting (or unsetting) a parameter.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn set(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
+        if self.state.is_final() {
+            return Err(Refused::Gone(format!(
+                "run {} has ended ({}); its parameters stay as they are",
+                self.id.short(),
+                self.state
+            )));
+        }
+        let kind = self.kind_of(key).ok_or_else(|| self.unknown(key))?;
+        if key.name == "abort" && !matches!(key.scope, Scope::Node(_)) {
+            return self.set_abort(by, key, value);
+        }
+        self.may_write(by, key)?;
+        let Some(value) = value else { return Ok(vec![Event::ParameterUnset { key: key.clone() }]) };
+        kind.check(value).map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
+        Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
+    }
+
+    fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
+        if let (Author::Instance(me), Scope::Instance(other)) = (by, &key.scope)
+            && me != other
+        {
+            return Err(denied(by, format!("write {key}: it belongs to {other}")));
+        }
+        let instance = match &key.scope {
+            Scope::Instance(id) => Some(id.clone()),
+            Scope::Run | Scope::Node(_) => None,
+        };
+        Ok(match value {
+            None | Some("") => self.cancel_abort(),
+            Some(reason) => self.raise_abort(instance, reason),
+        })
+    }
+
+    fn may_write(&self, by: &Author, key: &Key) -> Result<(), Refused> {
+        let computed = match &key.scope {
+            Scope::Run => key.name != "url.service" && !self.plan.params.contains_key(&key.name),
+            Scope::Node(_) => true,
+            Scope::Instance(id) => {
+                INSTANCE_NAMES.contains(&key.name.as_str())
+                    && !WRITABLE.contains(&key.name.as_str())
+                    && !self.node(id).is_some_and(|n| n.params.contains_key(&key.name) && !is_computed(&key.name))
+            }
+        };
+        if computed {
+            return Err(denied(by, format!("set {key}: the coordinator computes it")));
+        }
+        match (by, &key.scope) {
+            (Author::Instance(me), Scope::Instance(owner)) if me != owner => {
+                Err(denied(by, format!("set {key}: it belongs to {owner}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The events of an abort; none if the run is aborted already (the first reason wins) or has ended.
+    #[must_use]
+    pub fn raise_abort(&self, instance: Option<InstanceId>, reason: &str) -> Vec<Event> {
+        if self.abort.is_some() || self.state.is_final() {
+            return vec![];
+        }
+        let reason = if reason.is_empty() { "(unspecified)" } else { reason };
+        vec![Event::AbortRaised { instance, reason: shorten(reason) }]
+    }
+
+    /// The events of taking an abort back; none if there is none.
+    #[must_use]
+    pub fn cancel_abort(&self) -> Vec<Event> {
+        if self.abort.is_some() && !self.state.is_final() { vec![Event::AbortCancelled] } else { vec![] }
+    }
+
+    /// The events of a request to end the run; none if it was made before.
+    #[must_use]
+    pub fn request_termination(&self) -> Vec<Event> {
+        if self.terminate.is_some() || self.state.is_final() { vec![] } else { vec![Event::TerminateRequested] }
+    }
+
+    /// The events of a change that an agent makes.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn agent_change(&self, id: &InstanceId, change: &Change) -> Result<Vec<Event>, Refused> {
+        let by = Author::Instance(id.clone());
+        let Some(instance) =
+            self.instances.get(id).filter(|i| !matches!(i.machine, Machine::Gone | Machine::Terminating))
+        else {
+            return Err(Refused::Gone(format!("{id} is no longer part of the run")));
+        };
+        match change {
+            Change::Set { key, value, ignore_abort } => {
+                if let (Some(abort), false, false) = (&self.abort, ignore_abort, key.name == "abort") {
+                    return Err(Refused::Aborted { reason: abort.reason.clone() });
+                }
+                self.set(&by, key, value.as_deref())
+            }
+            Change::Abort { reason } => Ok(self.raise_abort(Some(id.clone()), reason)),
+            Change::CancelAbort => Ok(self.cancel_abort()),
+            Change::StepStarted { index } => {
+                let step = self.step_name(id, *index, &by)?;
+                Ok(vec![Event::StepStarted { instance: id.clone(), index: *index, step }])
+            }
+            Change::StepFinished { index, result } => self.step_finished(id, *index, result, &by),
+            Change::Ready if !instance.ready => Ok(vec![Event::InstanceReady { instance: id.clone() }]),
+            Change::Reported if !instance.reported => {
+                Ok(vec![Event::ReportFinished { instance: id.clone(), size: None }])
+            }
+            Change::Ready | Change::Reported => Ok(vec![]),
+            Change::NotReady { reason } => {
+                Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
+            }
+        }
+    }
+
+    fn step_finished(
+        &self,
+        id: &InstanceId,
+        index: u32,
+        result: &StepResult,
+        by: &Author,
+    ) -> Result<Vec<Event>, Refused> {
+        let step = self.step_name(id, index, by)?;
+        let mut events =
+            vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
+        if !result.succeeded() && index < self.deploy_steps(id) {
+            events.extend(
+                self.raise_abort(Some(id.clone()), &format!("Failed running '{step}' script on '{id}': {result}")),
+            );
+        }
+        Ok(events)
+    }
+
+    fn step_name(&self, id: &InstanceId, index: u32, by: &Author) -> Result<String, Refused> {
+        let step = self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone());
+        step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
+    }
+}
+
+fn is_computed(name: &str) -> bool {
+    INSTANCE_NAMES.contains(&name) && !WRITABLE.contains(&name)
+}
+
+fn denied(who: &Author, what: String) -> Refused {
+    Refused::Denied { who: who.clone(), what }
+}
+
+/// Reasons are shown in lists: the middle of a long one is left out.
+fn shorten(reason: &str) -> String {
+    const MOST: usize = 2000;
+    if reason.len() <= MOST {
+        return reason.to_owned();
+    }
+    let head = reason.floor_char_boundary(MOST / 2);
+    let tail = reason.ceil_char_boundary(reason.len() - MOST / 2);
+    format!("{}\n(truncated)\n{}", &reason[..head], &reason[tail..])
+}
+
+/// Levenshtein's distance, for "did you mean".
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

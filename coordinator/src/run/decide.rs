@@ -1,0 +1,268 @@
+//! What is to happen next. Pure: the same run at the same time gives the same answer.
+//!
+//! Called after every change and at the time it asked for. Events it returns are recorded and the
+//! question is asked again, until it has none; then its commands are carried out, by a driver that
+//! knows which of them are under way already.
+
+use slipstream_shared::{event::Event, id::InstanceId, plan::KeepRunning, state::RunState};
+
+use super::{Machine, Run};
+use crate::seam::Millis;
+
+/// From the intent to launch a machine until its agent has enrolled.
+pub const BOOT_DEADLINE: Millis = 30 * 60 * 1000;
+
+/// How long running scripts have to end after an abort, and agents to send their reports.
+pub const REPORT_DEADLINE: Millis = 60 * 1000;
+
+/// How often a launch is tried before it counts as failed.
+pub const MOST_ATTEMPTS: u32 = 5;
+
+/// An answer.
+#[derive(Debug, Default, PartialEq)]
+pub struct Decision {
+    /// To be recorded.
+    pub events: Vec<Event>,
+    /// To be done, unless it is under way.
+    pub commands: Vec<Command>,
+    /// Ask again at this time, if nothing happens before.
+    pub wake: Option<Millis>,
+}
+
+/// Something to do outside the run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Command {
+    /// Ask the cloud for the machine of an instance whose intent is recorded.
+    Launch(InstanceId),
+    /// Have the machine of an instance removed.
+    Terminate(InstanceId),
+    /// Look at the machines of a cloud. Quickly while something is expected to change there.
+    Watch {
+        /// Which cloud.
+        cloud: String,
+        /// Something is expected to change.
+        soon: bool,
+    },
+    /// Tell the agents to run `report`.
+    Report,
+    /// Remove what the machines shared and make sure that nothing is left on any cloud.
+    Release,
+}
+
+impl Run {
+    /// What is to happen next.
+    #[must_use]
+    pub fn decide(&self, now: Millis) -> Decision {
+        let mut decision = Decision::default();
+        if self.state.is_final() {
+            return decision;
+        }
+        let next = self.next_state(now, &mut decision);
+        if next != self.state {
+            decision.events.push(Event::StateChanged { state: next });
+            return decision;
+        }
+        match self.state {
+            RunState::Finalizing => self.remove_machines(&mut decision),
+            RunState::Initializing | RunState::Provisioning | RunState::Executing => {
+                self.launch_machines(now, &mut decision);
+                self.enforce_deadlines(now, &mut decision);
+            }
+            RunState::SendingReports => decision.commands.push(Command::Report),
+            _ => {}
+        }
+        self.watch(&mut decision);
+        decision
+    }
+
+    fn next_state(&self, now: Millis, decision: &mut Decision) -> RunState {
+        match self.state {
+            RunState::Finalizing => RunState::Finalizing,
+            _ if self.terminate.is_some() => RunState::Finalizing,
+            RunState::Ready if self.keeps_running() => RunState::Ready,
+            RunState::Ready => RunState::Finalizing,
+            _ if self.instances.values().all(|i| i.attempt == 0)
+                && !self.instances.is_empty()
+                && self.abort.is_none() =>
+            {
+                RunState::Initializing
+            }
+            RunState::SendingReports => self.after_reports(now, decision),
+            _ => self.while_deploying(now, decision),
+        }
+    }
+
+    fn while_deploying(&self, now: Millis, decision: &mut Decision) -> RunState {
+        if let Some(abort) = &self.abort {
+            let executing = self.instances.values().any(|i| i.is_live() && i.is_executing());
+            if executing && before(now, abort.at + REPORT_DEADLINE, decision) {
+                return self.state.max(RunState::Provisioning);
+            }
+            return self.sending_reports();
+        }
+        if self.instances.values().any(|i| i.is_live() && i.key.is_none()) {
+            return RunState::Provisioning;
+        }
+        let serving = |id: &InstanceId| self.is_deployed(id) && self.instances.get(id).is_some_and(|i| i.ready);
+        if self.instances.iter().any(|(id, i)| i.is_live() && !serving(id)) {
+            return RunState::Executing;
+        }
+        self.sending_reports()
+    }
+
+    fn sending_reports(&self) -> RunState {
+        if self.instances.values().any(|i| i.is_live() && i.key.is_some() && !i.reported) {
+            RunState::SendingReports
+        } else {
+            RunState::Ready
+        }
+    }
+
+    fn after_reports(&self, now: Millis, decision: &mut Decision) -> RunState {
+        match self.sending_reports() {
+            RunState::SendingReports if before(now, self.since + REPORT_DEADLINE, decision) => RunState::SendingReports,
+            _ => RunState::Ready,
+        }
+    }
+
+    /// SlipStream's table: whether machines stay once the run is Ready.
+    fn keeps_running(&self) -> bool {
+        match self.plan.policy.keep_running {
+            KeepRunning::Always => true,
+            KeepRunning::OnSuccess => self.abort.is_none(),
+            KeepRunning::OnError => self.abort.is_some(),
+            KeepRunning::Never => false,
+        }
+    }
+
+    fn launch_machines(&self, now: Millis, decision: &mut Decision) {
+        if self.abort.is_some() {
+            return;
+        }
+        for (id, instance) in &self.instances {
+            let Some(node) = self.node(id) else { continue };
+            match instance.machine {
+                Machine::Planned => {
+                    let retry_at =
+                        if instance.attempt == 0 { 0 } else { instance.since + retry_delay(instance.attempt) };
+                    if before(now, retry_at, decision) {
+                        continue;
+                    }
+                    let attempt = instance.attempt + 1;
+                    let name = self.attempt_key(id, attempt).machine_name();
+                    let (instance, cloud) = (id.clone(), node.cloud.clone());
+                    decision.events.push(Event::LaunchIntended { instance, attempt, cloud, name });
+                }
+                Machine::Intended => decision.commands.push(Command::Launch(id.clone())),
+                _ => {}
+            }
+        }
+    }
+
+    fn enforce_deadlines(&self, now: Millis, decision: &mut Decision) {
+        if self.abort.is_some() {
+            return;
+        }
+        let mut failure = None;
+        for (id, instance) in &self.instances {
+            if let Machine::Failed(reason) = &instance.machine {
+                failure.get_or_insert((Some(id.clone()), format!("cannot launch {id}: {reason}")));
+            }
+            if instance.may_exist() && instance.key.is_none() && !before(now, instance.since + BOOT_DEADLINE, decision)
+            {
+                let minutes = BOOT_DEADLINE / 60_000;
+                let reason = format!("the agent of {id} did not enrol within {minutes} minutes after its launch");
+                failure.get_or_insert((Some(id.clone()), reason));
+            }
+        }
+        let seconds = self.plan.policy.timeout;
+        if !before(now, self.created + seconds * 1000, decision) {
+            failure.get_or_insert((None, format!("not Ready within {seconds} s: {}", self.first_missing())));
+        }
+        if let Some((instance, reason)) = failure {
+            decision.events.extend(self.raise_abort(instance, &reason));
+        }
+    }
+
+    /// Names the first milestone that is missing.
+    #[must_use]
+    pub fn first_missing(&self) -> String {
+        let missing = self.instances.iter().filter(|(_, i)| i.is_live()).find_map(|(id, i)| {
+            let what = if i.key.is_none() {
+                "has not enrolled"
+            } else if !self.is_deployed(id) {
+                "has not finished deploy"
+            } else if !i.ready {
+                "is not ready"
+            } else {
+                return None;
+            };
+            let waits: Vec<&str> = i.waits.keys().map(String::as_str).collect();
+            let on = if waits.is_empty() { String::new() } else { format!(" (it waits for {})", waits.join(", ")) };
+            Some(format!("{id} {what}{on}"))
+        });
+        missing.unwrap_or_else(|| "reports are missing".to_owned())
+    }
+
+    fn remove_machines(&self, decision: &mut Decision) {
+        for (id, instance) in &self.instances {
+            match instance.machine {
+                Machine::Intended | Machine::Launched | Machine::Running => {
+                    decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
+                }
+                Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
+                // A launch that the cloud accepted and then gave up leaves something behind.
+                Machine::Failed(_) if instance.native.is_some() => {
+                    decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
+                }
+                Machine::Planned | Machine::Failed(_) | Machine::Gone => {}
+            }
+        }
+        if !self.instances.values().any(super::Instance::may_exist) {
+            decision.commands.push(Command::Release);
+        }
+    }
+
+    /// How the run ends once nothing is left of it.
+    #[must_use]
+    pub fn final_state(&self) -> RunState {
+        match (self.terminate, &self.abort) {
+            (Some(_), _) if !self.reached_ready => RunState::Cancelled,
+            (_, Some(_)) => RunState::Aborted,
+            (_, None) => RunState::Done,
+        }
+    }
+
+    fn watch(&self, decision: &mut Decision) {
+        let mut clouds: std::collections::BTreeMap<&str, bool> = std::collections::BTreeMap::new();
+        for (id, instance) in &self.instances {
+            let Some(node) = self.node(id) else { continue };
+            let soon = match instance.machine {
+                Machine::Terminating => true,
+                Machine::Launched | Machine::Running => {
+                    instance.key.is_none()
+                        || instance.machine != Machine::Running
+                        || (instance.public.is_none() && instance.private.is_none())
+                }
+                _ => continue,
+            };
+            *clouds.entry(&node.cloud).or_default() |= soon;
+        }
+        let watch = |(cloud, soon): (&str, bool)| Command::Watch { cloud: cloud.to_owned(), soon };
+        decision.commands.extend(clouds.into_iter().map(watch));
+    }
+}
+
+/// True before `time`, in which case the run is looked at again then.
+fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
+    if now >= time {
+        return false;
+    }
+    decision.wake = Some(decision.wake.map_or(time, |w| w.min(time)));
+    true
+}
+
+/// 1, 2, 4, 8 seconds between launches of an instance.
+fn retry_delay(attempt: u32) -> Millis {
+    1000 << attempt.saturating_sub(1).min(6)
+}

@@ -1,0 +1,229 @@
+//! The fold: how each event changes a [`Run`].
+//!
+//! Total: any sequence of events that begins with `Accepted` folds without an error, so that a log
+//! can always be read. An event about an instance the run does not have changes nothing.
+
+use std::collections::BTreeMap;
+
+use slipstream_shared::{
+    event::{Event, Record},
+    id::{InstanceId, RunId},
+    parameter::Key,
+    plan::{NeedMilestone, Plan},
+    state::RunState,
+};
+
+use super::{Abort, Instance, Machine, Run, StepState, Stored, value::Leaf};
+use crate::seam::{Millis, time_of};
+
+impl Run {
+    /// Begins a run with its first event. None: that is not an `Accepted`.
+    #[must_use]
+    pub fn begin(id: RunId, record: &Record) -> Option<Self> {
+        let Event::Accepted { plan, owner, tags } = &record.event else { return None };
+        let at = time_of(record);
+        Some(Run {
+            id,
+            seq: record.seq,
+            created: at,
+            changed: at,
+            instances: instances(plan, at),
+            plan: (**plan).clone(),
+            owner: owner.clone(),
+            tags: tags.clone(),
+            state: RunState::Initializing,
+            since: at,
+            reached_ready: false,
+            abort: None,
+            terminate: None,
+            values: BTreeMap::new(),
+            trouble: None,
+        })
+    }
+
+    /// Applies the next event. Returns what may have got another value by it, for those who wait.
+    pub fn apply(&mut self, record: &Record) -> Vec<Leaf> {
+        let at = time_of(record);
+        self.seq = record.seq;
+        self.changed = at;
+        if let (slipstream_shared::event::Author::Instance(by), Some(op)) = (&record.by, record.op)
+            && let Some(instance) = self.instances.get_mut(by)
+        {
+            instance.last_op = instance.last_op.max(op);
+        }
+        match &record.event {
+            Event::Accepted { .. } => vec![],
+            Event::StateChanged { state } => {
+                self.state = *state;
+                self.since = at;
+                self.reached_ready |= *state == RunState::Ready;
+                vec![Leaf::Value(Key::run("state"))]
+            }
+            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
+            Event::ParameterUnset { key } => self.store(key, None, record),
+            Event::AbortRaised { instance, reason } => {
+                if self.abort.is_none() {
+                    self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
+                }
+                let own = instance.as_ref().map(|i| Leaf::Value(Key::instance(i, "abort")));
+                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            }
+            Event::AbortCancelled => {
+                self.abort = None;
+                vec![]
+            }
+            Event::TerminateRequested => {
+                self.terminate.get_or_insert(at);
+                vec![]
+            }
+            Event::Trouble { message } => {
+                self.trouble = Some(message.clone());
+                vec![]
+            }
+            of_instance => self.apply_to_instance(of_instance, at),
+        }
+    }
+
+    fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
+        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
+        self.values.insert(key.clone(), stored);
+        vec![Leaf::Value(key.clone())]
+    }
+
+    fn apply_to_instance(&mut self, event: &Event, at: Millis) -> Vec<Leaf> {
+        let Some(id) = subject(event) else { return vec![] };
+        let Some(instance) = self.instances.get_mut(id) else { return vec![] };
+        let values = |names: &[&str]| names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect();
+        match event {
+            Event::LaunchIntended { attempt, .. } => {
+                *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
+                instance.machine = Machine::Intended;
+                vec![]
+            }
+            Event::Launched { machine, .. } => {
+                instance.native = Some(machine.clone());
+                instance.become_(Machine::Launched, at);
+                values(&["instanceid", "vmstate"])
+            }
+            Event::LaunchFailed { reason, retry, .. } => {
+                instance.become_(if *retry { Machine::Planned } else { Machine::Failed(reason.clone()) }, at);
+                values(&["vmstate"])
+            }
+            Event::MachineRunning { .. } => {
+                instance.become_(Machine::Running, at);
+                values(&["vmstate"])
+            }
+            Event::AddressKnown { public, private, ssh, .. } => {
+                (instance.public, instance.private, instance.ssh) = (public.clone(), private.clone(), ssh.clone());
+                values(&["address", "address.public", "address.private", "hostname", "url.ssh"])
+            }
+            Event::Enrolled { key, agent, .. } => {
+                (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
+                vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)]
+            }
+            Event::EnrolmentRefused { reason, .. } => {
+                instance.refused = Some(reason.clone());
+                vec![]
+            }
+            Event::StepStarted { index, .. } => {
+                instance.steps.insert(*index, StepState { started: at, result: None });
+                vec![]
+            }
+            Event::StepFinished { index, result, .. } => {
+                let step = instance.steps.entry(*index).or_insert(StepState { started: at, result: None });
+                step.result = Some(result.clone());
+                vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)]
+            }
+            Event::InstanceReady { .. } => {
+                instance.ready = true;
+                vec![Leaf::Milestone(id.clone(), NeedMilestone::Ready)]
+            }
+            Event::WaitBegan { on, .. } => {
+                instance.waits.insert(on.clone(), at);
+                vec![]
+            }
+            Event::WaitEnded { on, .. } => {
+                instance.waits.remove(on);
+                vec![]
+            }
+            Event::ReportFinished { .. } => {
+                instance.reported = true;
+                vec![]
+            }
+            Event::TerminateIntended { .. } => {
+                instance.become_(Machine::Terminating, at);
+                instance.waits.clear();
+                values(&["vmstate"])
+            }
+            Event::MachineGone { .. } => {
+                instance.become_(Machine::Gone, at);
+                instance.waits.clear();
+                values(&["vmstate"])
+            }
+            _ => vec![],
+        }
+    }
+}
+
+impl Instance {
+    fn become_(&mut self, machine: Machine, at: Millis) {
+        self.machine = machine;
+        self.since = at;
+    }
+}
+
+/// The instance an event is about, if it is about one.
+#[must_use]
+pub fn subject(event: &Event) -> Option<&InstanceId> {
+    match event {
+        Event::LaunchIntended { instance, .. }
+        | Event::Launched { instance, .. }
+        | Event::LaunchFailed { instance, .. }
+        | Event::MachineRunning { instance, .. }
+        | Event::AddressKnown { instance, .. }
+        | Event::Enrolled { instance, .. }
+        | Event::EnrolmentRefused { instance, .. }
+        | Event::StepStarted { instance, .. }
+        | Event::StepFinished { instance, .. }
+        | Event::InstanceReady { instance }
+        | Event::WaitBegan { instance, .. }
+        | Event::WaitEnded { instance, .. }
+        | Event::ReportFinished { instance, .. }
+        | Event::TerminateIntended { instance, .. }
+        | Event::MachineGone { instance, .. } => Some(instance),
+        Event::AbortRaised { instance, .. } => instance.as_ref(),
+        Event::Accepted { .. }
+        | Event::StateChanged { .. }
+        | Event::ParameterSet { .. }
+        | Event::ParameterUnset { .. }
+        | Event::AbortCancelled
+        | Event::TerminateRequested
+        | Event::Trouble { .. } => None,
+    }
+}
+
+fn instances(plan: &Plan, at: Millis) -> BTreeMap<InstanceId, Instance> {
+    let ids = plan.nodes.iter().flat_map(|(node, n)| (1..=n.count).map(|i| InstanceId::new(node.clone(), i)));
+    ids.zip(1..).map(|(id, ordinal)| (id, planned(ordinal, at))).collect()
+}
+
+fn planned(ordinal: u32, at: Millis) -> Instance {
+    Instance {
+        ordinal,
+        attempt: 0,
+        machine: Machine::Planned,
+        since: at,
+        native: None,
+        public: None,
+        private: None,
+        ssh: None,
+        key: None,
+        agent: None,
+        steps: BTreeMap::new(),
+        ready: false,
+        reported: false,
+        last_op: 0,
+        waits: BTreeMap::new(),
+        refused: None,
+    }
+}

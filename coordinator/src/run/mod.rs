@@ -1,0 +1,218 @@
+//! A run, as pure data: no I/O, no clock, no randomness.
+//!
+//! [`Run`] is the fold of the run's events ([`Run::apply`]); [`decide::decide`] says what is to happen
+//! next; [`value`] answers what a parameter is worth; [`view`] is what people see. `drive/` carries the
+//! decisions out and is the only one to make events.
+
+pub mod agent_plan;
+pub mod change;
+pub mod decide;
+pub mod fold;
+pub mod value;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use slipstream_shared::{
+    event::{Author, StepResult},
+    id::{AttemptKey, InstanceId, RunId},
+    parameter::Key,
+    plan::{NodePlan, Plan, StepPlan},
+    state::RunState,
+};
+
+use crate::seam::Millis;
+
+/// Everything known of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The number of its last event.
+    pub seq: u64,
+    /// When it was accepted.
+    pub created: Millis,
+    /// When its last event was recorded.
+    pub changed: Millis,
+    /// What it does.
+    pub plan: Plan,
+    /// Whose it is.
+    pub owner: String,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// Where it is, and since when.
+    pub state: RunState,
+    /// When it came there.
+    pub since: Millis,
+    /// True once it was Ready.
+    pub reached_ready: bool,
+    /// Why it is aborted, if it is.
+    pub abort: Option<Abort>,
+    /// When its end was asked for.
+    pub terminate: Option<Millis>,
+    /// Its machines.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// Values that were set, or unset again.
+    pub values: BTreeMap<Key, Stored>,
+    /// The last trouble that was recorded, so that it is not recorded twice.
+    pub trouble: Option<String>,
+}
+
+/// An abort.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abort {
+    /// Whose failure, if an instance's.
+    pub instance: Option<InstanceId>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// A parameter that was written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// None: unset.
+    pub value: Option<String>,
+    /// The event that wrote it.
+    pub revision: u64,
+    /// Who.
+    pub by: Author,
+    /// When.
+    pub at: Millis,
+}
+
+/// One machine of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its number within the run, from 1.
+    pub ordinal: u32,
+    /// Which launch of it this is; 0 before the first.
+    pub attempt: u32,
+    /// What its machine does.
+    pub machine: Machine,
+    /// When the machine came to that.
+    pub since: Millis,
+    /// The cloud's identifier, once known.
+    pub native: Option<String>,
+    /// Reachable from outside.
+    pub public: Option<String>,
+    /// On the network of the run.
+    pub private: Option<String>,
+    /// `host:port` of its ssh server, where that is not `public:22`.
+    pub ssh: Option<String>,
+    /// SHA-256 of the key its agent has enrolled with.
+    pub key: Option<String>,
+    /// Version of its agent.
+    pub agent: Option<String>,
+    /// Its scripts, by index.
+    pub steps: BTreeMap<u32, StepState>,
+    /// Its ready check has passed.
+    pub ready: bool,
+    /// Its report is here, or will not come.
+    pub reported: bool,
+    /// The number of its last change that was applied.
+    pub last_op: u64,
+    /// What its scripts wait for (for longer than a second), and since when.
+    pub waits: BTreeMap<String, Millis>,
+    /// The last reason for which somebody was not enrolled as it.
+    pub refused: Option<String>,
+}
+
+/// What the machine of an instance does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Machine {
+    /// Nothing was asked of the cloud.
+    Planned,
+    /// It is about to be launched, or was and nobody knows yet.
+    Intended,
+    /// The cloud has accepted it.
+    Launched,
+    /// The cloud says that it runs.
+    Running,
+    /// It is being removed.
+    Terminating,
+    /// It is gone, or never was.
+    Gone,
+    /// It could not be launched.
+    Failed(String),
+}
+
+/// A script of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepState {
+    /// When it started.
+    pub started: Millis,
+    /// How it ended.
+    pub result: Option<StepResult>,
+}
+
+impl Run {
+    /// The node of an instance.
+    #[must_use]
+    pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
+        self.plan.nodes.get(&instance.node)
+    }
+
+    /// The key of the current launch of an instance.
+    #[must_use]
+    pub fn attempt_key(&self, id: &InstanceId, attempt: u32) -> AttemptKey {
+        AttemptKey { run: self.id, instance: id.clone(), attempt }
+    }
+
+    /// The scripts of an instance: those of the deployment, then `report`.
+    pub fn scripts<'a>(&'a self, id: &InstanceId) -> impl Iterator<Item = (u32, &'a StepPlan)> {
+        let node = self.node(id);
+        node.into_iter().flat_map(|n| n.steps.iter().chain(&n.report)).enumerate().map(|(i, s)| (index(i), s))
+    }
+
+    /// How many scripts of an instance belong to the deployment.
+    #[must_use]
+    pub fn deploy_steps(&self, id: &InstanceId) -> u32 {
+        self.node(id).map_or(0, |n| index(n.steps.len()))
+    }
+
+    /// True when all deployment scripts of an instance have succeeded.
+    #[must_use]
+    pub fn is_deployed(&self, id: &InstanceId) -> bool {
+        let Some(instance) = self.instances.get(id) else { return false };
+        instance.key.is_some()
+            && (0..self.deploy_steps(id))
+                .all(|i| instance.steps.get(&i).and_then(|s| s.result.as_ref()).is_some_and(StepResult::succeeded))
+    }
+
+    /// True when machines of this run are to be removed.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        matches!(self.state, RunState::Finalizing) || self.state.is_final()
+    }
+}
+
+impl Instance {
+    /// True while a machine exists or may exist.
+    #[must_use]
+    pub fn may_exist(&self) -> bool {
+        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+    }
+
+    /// True while it takes part in the run.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_))
+    }
+
+    /// True while one of its scripts runs.
+    #[must_use]
+    pub fn is_executing(&self) -> bool {
+        self.steps.values().any(|s| s.result.is_none())
+    }
+}
+
+fn index(i: usize) -> u32 {
+    u32::try_from(i).unwrap_or(u32::MAX)
+}

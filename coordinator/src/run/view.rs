@@ -1,0 +1,155 @@
+//! What people see of a run.
+
+use slipstream_shared::{
+    api::{InstanceInfo, Parameter, RunDetail, RunSummary, StepInfo, WaitInfo},
+    id::InstanceId,
+    parameter::Key,
+    plan::StepPlan,
+    state::{Milestone, Outcome, RunState},
+};
+
+use super::{
+    Instance, Machine, Run, StepState,
+    value::{address, ssh_url},
+};
+use crate::seam::Millis;
+
+impl Run {
+    /// What lists show.
+    #[must_use]
+    pub fn summary(&self) -> RunSummary {
+        let ready = self.instances.iter().filter(|(id, i)| self.milestone(id, i) == Milestone::Ready).count();
+        RunSummary {
+            id: self.id,
+            module: self.plan.module.clone(),
+            title: self.plan.title.clone(),
+            owner: self.owner.clone(),
+            state: self.state,
+            outcome: self.outcome(),
+            abort: self.abort.as_ref().map(|a| a.reason.clone()),
+            ready: super::index(ready),
+            instances: super::index(self.instances.len()),
+            url: self.value(&Key::run("url.service")).ok(),
+            tags: self.tags.clone(),
+            created: timestamp(self.created),
+            changed: timestamp(self.changed),
+        }
+    }
+
+    /// How it turned out.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match (&self.abort, self.reached_ready) {
+            (Some(_), _) => Outcome::Failed,
+            (None, true) => Outcome::Succeeded,
+            (None, false) if self.state.is_final() || self.state == RunState::Finalizing => Outcome::Failed,
+            (None, false) => Outcome::Pending,
+        }
+    }
+
+    /// Everything but the parameters. `connected` says whether the agent of an instance is.
+    #[must_use]
+    pub fn detail(&self, connected: impl Fn(&InstanceId) -> bool) -> RunDetail {
+        RunDetail {
+            summary: self.summary(),
+            category: self.plan.category,
+            seq: self.seq,
+            keep_running: self.plan.policy.keep_running,
+            nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
+            outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
+        }
+    }
+
+    fn instance_info(&self, id: &InstanceId, instance: &Instance, connected: bool) -> InstanceInfo {
+        let node = self.node(id);
+        let steps = self.scripts(id).map(|(i, plan)| step_info(i, plan, instance.steps.get(&i))).collect();
+        InstanceInfo {
+            instance: id.clone(),
+            milestone: self.milestone(id, instance),
+            attempt: instance.attempt,
+            cloud: node.map(|n| n.cloud.clone()).unwrap_or_default(),
+            machine: instance.native.clone(),
+            address: node.and_then(|n| address(instance, n.network)),
+            ssh: node.and_then(|n| ssh_url(instance, &n.login)),
+            display: self.value(&Key::instance(id, "statecustom")).ok(),
+            waiting: instance.waits.iter().map(|(on, at)| WaitInfo { on: on.clone(), since: timestamp(*at) }).collect(),
+            steps,
+            failure: self.failure(id, instance),
+            connected,
+        }
+    }
+
+    fn failure(&self, id: &InstanceId, instance: &Instance) -> Option<String> {
+        if let Machine::Failed(reason) = &instance.machine {
+            return Some(reason.clone());
+        }
+        self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone())
+    }
+
+    /// How far an instance has come.
+    #[must_use]
+    pub fn milestone(&self, id: &InstanceId, instance: &Instance) -> Milestone {
+        let failed = |s: &StepState| s.result.as_ref().is_some_and(|r| !r.succeeded());
+        match instance.machine {
+            Machine::Failed(_) => Milestone::Failed,
+            Machine::Gone => Milestone::Gone,
+            Machine::Terminating => Milestone::Terminating,
+            _ if instance.steps.values().any(failed) => Milestone::Failed,
+            _ if instance.ready => Milestone::Ready,
+            _ if self.is_deployed(id) => Milestone::Deployed,
+            _ if !instance.steps.is_empty() => Milestone::Executing,
+            _ if instance.key.is_some() => Milestone::Enrolled,
+            Machine::Running => Milestone::Running,
+            Machine::Launched => Milestone::Launched,
+            Machine::Intended => Milestone::Intended,
+            Machine::Planned => Milestone::Planned,
+        }
+    }
+
+    /// One parameter. None: the run has none of that key.
+    #[must_use]
+    pub fn parameter(&self, key: &Key) -> Option<Parameter> {
+        let kind = self.kind_of(key)?;
+        let stored = self.stored(key);
+        Some(Parameter {
+            key: key.clone(),
+            value: self.value(key).ok(),
+            kind,
+            revision: stored.map_or(0, |s| s.revision),
+            by: stored.map(|s| s.by.clone()),
+            at: stored.map(|s| timestamp(s.at)),
+        })
+    }
+
+    /// All parameters, by key.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut all: Vec<Parameter> = self.keys().filter_map(|k| self.parameter(&k)).collect();
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+}
+
+fn step_info(index: u32, plan: &StepPlan, state: Option<&StepState>) -> StepInfo {
+    let result = state.and_then(|s| s.result.as_ref());
+    let status = match (state, result) {
+        (None, _) => "waiting",
+        (Some(_), None) => "running",
+        (Some(_), Some(r)) if r.succeeded() => "succeeded",
+        (Some(_), Some(_)) => "failed",
+    };
+    StepInfo {
+        index,
+        step: plan.step.clone(),
+        origin: plan.origin.clone(),
+        status: status.to_owned(),
+        result: result.filter(|r| !r.succeeded()).map(ToString::to_string),
+        millis: result.map(|r| r.millis),
+    }
+}
+
+/// A recorded time.
+#[must_use]
+pub fn timestamp(at: Millis) -> jiff::Timestamp {
+    i64::try_from(at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::MAX)
+}

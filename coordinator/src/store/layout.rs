@@ -1,0 +1,207 @@
+//! The keys of the store, said once.
+//!
+//! | key | value |
+//! |---|---|
+//! | `meta/format` | [`VERSION`], written when a store is created and checked when it is opened |
+//! | `run/<uuid>/e/<seq>` | an event of a run |
+//! | `run/<uuid>/s` | the snapshot its events build on |
+//! | `run/<uuid>/o` | which coordinator owns the run, and its fence |
+//! | `runs/<uuid>` | summary of a run, to list runs without loading them |
+//! | `module/<path>\0v<version>` | one version of a module |
+//! | `modules/<path>` | the latest version of a module |
+//! | `token/<sha256>` | an API token |
+//! | `idem/<user>\0<key>` | what a launch with this idempotency key answered |
+//!
+//! Numbers are big-endian, so that the order of keys is that of numbers; other parts are text. Module
+//! paths and user names contain no NUL: it ends them, because both may hold a slash.
+
+use slipstream_shared::id::RunId;
+
+/// Where the version of this layout is kept.
+pub const FORMAT: &[u8] = b"meta/format";
+
+/// The version of this layout.
+pub const VERSION: &[u8] = b"1";
+
+/// Prefix of the summaries of all runs.
+pub const SUMMARIES: &[u8] = b"runs/";
+
+/// Prefix of all API tokens.
+pub const TOKENS: &[u8] = b"token/";
+
+/// Prefix of everything of a run but its summary.
+#[must_use]
+pub fn run(run: RunId) -> Vec<u8> {
+    format!("run/{run}/").into_bytes()
+}
+
+/// Prefix of the events of a run.
+#[must_use]
+pub fn events(run: RunId) -> Vec<u8> {
+    format!("run/{run}/e/").into_bytes()
+}
+
+/// An event of a run.
+#[must_use]
+pub fn event(run: RunId, seq: u64) -> Vec<u8> {
+    let mut key = events(run);
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// The run and the number of an event.
+#[must_use]
+pub fn parse_event(key: &[u8]) -> Option<(RunId, u64)> {
+    let (head, seq) = key.strip_prefix(b"run/")?.split_last_chunk()?;
+    Some((parse_run(head.strip_suffix(b"/e/")?)?, u64::from_be_bytes(*seq)))
+}
+
+/// The snapshot of a run.
+#[must_use]
+pub fn snapshot(run: RunId) -> Vec<u8> {
+    format!("run/{run}/s").into_bytes()
+}
+
+/// The owner of a run.
+#[must_use]
+pub fn owner(run: RunId) -> Vec<u8> {
+    format!("run/{run}/o").into_bytes()
+}
+
+/// The summary of a run.
+#[must_use]
+pub fn summary(run: RunId) -> Vec<u8> {
+    format!("runs/{run}").into_bytes()
+}
+
+/// The run of a summary.
+#[must_use]
+pub fn parse_summary(key: &[u8]) -> Option<RunId> {
+    parse_run(key.strip_prefix(SUMMARIES)?)
+}
+
+/// Prefix of the versions of a module.
+#[must_use]
+pub fn module_versions(path: &str) -> Vec<u8> {
+    format!("module/{path}\0v").into_bytes()
+}
+
+/// One version of a module.
+#[must_use]
+pub fn module_version(path: &str, version: u32) -> Vec<u8> {
+    let mut key = module_versions(path);
+    key.extend_from_slice(&version.to_be_bytes());
+    key
+}
+
+/// The path and the number of a version of a module.
+#[must_use]
+pub fn parse_module_version(key: &[u8]) -> Option<(&str, u32)> {
+    let (head, version) = key.strip_prefix(b"module/")?.split_last_chunk()?;
+    let path = std::str::from_utf8(head.strip_suffix(b"\0v")?).ok()?;
+    Some((path, u32::from_be_bytes(*version)))
+}
+
+/// The latest version of a module.
+#[must_use]
+pub fn module_head(path: &str) -> Vec<u8> {
+    format!("modules/{path}").into_bytes()
+}
+
+/// Prefix of the heads of the modules below a project, at any depth; `None` for all modules.
+#[must_use]
+pub fn module_heads(project: Option<&str>) -> Vec<u8> {
+    project.map_or_else(|| b"modules/".to_vec(), |project| format!("modules/{project}/").into_bytes())
+}
+
+/// The path of a module of which this is the head.
+#[must_use]
+pub fn parse_module_head(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(b"modules/")?).ok()
+}
+
+/// The record of an API token, found by the SHA-256 of its secret.
+#[must_use]
+pub fn token(sha256: &[u8; 32]) -> Vec<u8> {
+    let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("token/{hex}").into_bytes()
+}
+
+/// What a launch of `user` with this idempotency key answered.
+#[must_use]
+pub fn idempotency(user: &str, key: &str) -> Vec<u8> {
+    format!("idem/{user}\0{key}").into_bytes()
+}
+
+fn parse_run(text: &[u8]) -> Option<RunId> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> RunId {
+        "01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a UUID")
+    }
+
+    #[test]
+    fn keys_are_what_the_table_says() {
+        assert_eq!(event(id(), 258), b"run/01890a5d-ac96-774b-bcce-b302099a8057/e/\0\0\0\0\0\0\x01\x02");
+        assert_eq!(snapshot(id()), b"run/01890a5d-ac96-774b-bcce-b302099a8057/s");
+        assert_eq!(owner(id()), b"run/01890a5d-ac96-774b-bcce-b302099a8057/o");
+        assert_eq!(summary(id()), b"runs/01890a5d-ac96-774b-bcce-b302099a8057");
+        assert_eq!(module_version("a/b", 3), b"module/a/b\0v\0\0\0\x03");
+        assert_eq!(module_head("a/b"), b"modules/a/b");
+        assert_eq!(token(&[0xab; 32]), format!("token/{}", "ab".repeat(32)).as_bytes());
+        assert_eq!(idempotency("ann", "k"), b"idem/ann\0k");
+    }
+
+    #[test]
+    fn what_is_made_can_be_parsed() {
+        for seq in [0, 1, 0x2f2f_2f2f_2f2f_2f2f, u64::MAX] {
+            assert_eq!(parse_event(&event(id(), seq)), Some((id(), seq)));
+        }
+        for version in [0, 1, u32::from_be_bytes(*b"\0v\0v"), u32::MAX] {
+            assert_eq!(parse_module_version(&module_version("a/b", version)), Some(("a/b", version)));
+        }
+        assert_eq!(parse_summary(&summary(id())), Some(id()));
+        assert_eq!(parse_module_head(&module_head("a/b")), Some("a/b"));
+    }
+
+    #[test]
+    fn other_keys_are_not_taken_for_these() {
+        let others = [snapshot(id()), summary(id()), module_head("a"), b"run/x/e/12345678".to_vec(), Vec::new()];
+        for key in others {
+            assert_eq!(parse_event(&key), None);
+            assert_eq!(parse_module_version(&key), None);
+        }
+        assert_eq!(parse_summary(&owner(id())), None);
+        assert_eq!(parse_module_head(&module_version("a", 1)), None);
+    }
+
+    #[test]
+    fn the_order_of_keys_is_that_of_numbers() {
+        assert!(event(id(), 9) < event(id(), 10));
+        assert!(event(id(), 255) < event(id(), 256));
+        assert!(module_version("a", 255) < module_version("a", 256));
+    }
+
+    #[test]
+    fn a_prefix_covers_what_belongs_to_it_and_nothing_else() {
+        for key in [event(id(), 7), snapshot(id()), owner(id())] {
+            assert!(key.starts_with(&run(id())));
+        }
+        assert!(!summary(id()).starts_with(&run(id())));
+        assert!(!module_version("a/bc", 1).starts_with(&module_versions("a/b")));
+        assert!(!module_version("a/b/c", 1).starts_with(&module_versions("a/b")));
+        assert!(module_head("a/b/c").starts_with(&module_heads(Some("a/b"))));
+        assert!(!module_head("a/bc").starts_with(&module_heads(Some("a/b"))));
+        assert!(module_head("a").starts_with(&module_heads(None)));
+    }
+
+    #[test]
+    fn one_users_idempotency_keys_are_not_anothers() {
+        assert_ne!(idempotency("a/b", "c"), idempotency("a", "b/c"));
+    }
+}
