@@ -52,7 +52,7 @@ chmod 0700 "$root/var/lib/slipstream"
 cp -R "$here/busybox/." "$root"
 # Whatever the umask of whoever checked this out.
 chmod -R go+rX "$root/etc" "$root/init"
-chmod 0755 "$root/init" "$root/etc/agent"
+chmod 0755 "$root/init" "$root/etc/agent" "$root/etc/acpi/PWRF/00000080"
 install -m 0755 "$here/common/udhcpc.script" "$root/etc/udhcpc.script"
 
 install -m 0755 "$busybox" "$root/bin/busybox"

@@ -33,6 +33,7 @@ done
 [ -n "$agent" ] || usage
 [ -x "$agent" ] || die "no agent at $agent: build it first (make build)"
 need mmdebstrap mke2fs qemu-img cpio modprobe
+[ "$(id -u)" = 0 ] || need unshare newuidmap
 
 # Prints the sources.list of the image: the archives of this machine, their suites
 # renamed when another release is asked for.
@@ -106,7 +107,7 @@ if [ "$(id -u)" = 0 ]; then
     "$@"
 else
     unshare --map-root-user --map-auto "$@" ||
-        die "cannot assemble the disk as a plain user: install uidmap, or run this as root"
+        die "cannot assemble the disk as a plain user (user namespaces off?): run this as root"
 fi
 mv "$work/disk.qcow2" "$out/disk.qcow2"
 write_manifest "$out" "debian-$suite" debian disk.qcow2 "$append" 256 "$inputs"
