@@ -304,15 +304,13 @@ impl Agent {
         while let Some(line) = link.down.recv().await {
             match line {
                 Down::Hello { last_op, .. } => self.op = last_op,
-                Down::Plan(plan) if !self.finished => {
-                    if plan.abort.is_none() && self.deploy(&mut link).await.is_none() {
-                        return;
-                    }
+                Down::Plan(plan)
+                    if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() =>
+                {
+                    return;
                 }
-                Down::Report => {
-                    if self.change(&mut link, Change::Reported).await.is_none() {
-                        return;
-                    }
+                Down::Report if self.change(&mut link, Change::Reported).await.is_none() => {
+                    return;
                 }
                 _ => {}
             }
