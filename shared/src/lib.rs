@@ -4,9 +4,11 @@
 
 pub mod api;
 pub mod backoff;
+pub mod client;
 pub mod context;
 pub mod error_chain;
 pub mod event;
+pub mod http;
 pub mod id;
 pub mod link;
 pub mod module;

@@ -48,7 +48,7 @@ pub struct Found {
 pub type Used = BTreeMap<String, Vec<Found>>;
 
 /// A module file that was read, with what is wrong with it so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Draft {
     /// What it says; incomplete where something is wrong.
     pub module: Module,

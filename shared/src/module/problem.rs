@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::FileProblem;
+
 /// More are not reported at once: whoever has a hundred is not going to read them all.
 const MOST: usize = 100;
 
@@ -50,6 +52,17 @@ impl fmt::Display for Problem {
         match &self.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
+        }
+    }
+}
+
+impl From<&Problem> for FileProblem {
+    fn from(problem: &Problem) -> Self {
+        let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        FileProblem {
+            line: usize::try_from(problem.line).unwrap_or(usize::MAX),
+            column: usize::try_from(problem.column).unwrap_or(usize::MAX),
+            message: format!("{}{hint}", problem.message),
         }
     }
 }
@@ -115,6 +128,14 @@ mod tests {
         problems.add(Position { line: 7, column: 3 }, "b", "second", None);
         let shown: Vec<String> = problems.sorted().iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["2:9: first (do this)", "7:3: second"]);
+    }
+
+    #[test]
+    fn over_the_wire_the_hint_is_part_of_the_message() {
+        let (path, message) = ("a".to_owned(), "wrong".to_owned());
+        let problem = Problem { line: 2, column: 9, path, message, hint: Some("do this".to_owned()) };
+        let sent = FileProblem::from(&problem);
+        assert_eq!((sent.line, sent.column, sent.message.as_str()), (2, 9, "wrong (do this)"));
     }
 
     #[test]

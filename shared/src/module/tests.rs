@@ -539,16 +539,30 @@ fn a_circle_through_a_used_component_is_found_in_the_application() {
     );
 }
 
+/// A node with parameters `p0` to `p<last>`, each made of the next.
+fn chain(last: u32) -> String {
+    let values: String = (0..last).map(|i| format!("p{i}: {{default: \"${{p{}}}\"}}, ", i + 1)).collect();
+    with_image(&format!("nodes:\n  n: {{image: i, publish: {{{values}p{last}: {{default: x}}}}}}")).join("\n")
+}
+
 #[test]
-fn a_chain_of_ten_thousand_values_is_followed_without_a_deep_stack() {
-    let nodes: String = (0..290)
-        .map(|n| {
-            let values: String = (0..40).map(|i| format!("p{i}: {{default: \"${{p{}}}\"}}, ", i + 1)).collect();
-            format!("  n{n}: {{image: i, publish: {{{values}p40: {{default: \"${{n{}.p0}}\"}}}}}}\n", n + 1)
-        })
-        .collect();
-    let source = format!("nodes:\n{nodes}  n290: {{image: i, publish: {{p0: {{}}}}}}");
-    assert_eq!(with_image(&source), Vec::<String>::new());
+fn a_chain_that_runs_would_not_follow_is_refused() {
+    assert_eq!(chain(30), "");
+    for length in [31, 900] {
+        let found = chain(length);
+        assert!(
+            found.contains("is made of a chain of more than 30 values (refer to the first of them directly)"),
+            "{found}"
+        );
+        assert_eq!(found.lines().count(), 1, "it is said once");
+    }
+}
+
+#[test]
+fn waits_through_hundreds_of_nodes_are_followed_without_a_deep_stack() {
+    let nodes: String =
+        (0..999).map(|n| format!("  n{n}: {{image: i, needs: [n{}.ready], deploy: x}}\n", n + 1)).collect();
+    assert_eq!(with_image(&format!("nodes:\n{nodes}  n999: {{image: i}}")), Vec::<String>::new());
 }
 
 /// Bytes and pieces of the language thrown at a good file never make the reader panic.

@@ -3,7 +3,7 @@
 //! A graph of what has to happen first: `deploy` of a node waits for the values that its environment
 //! refers to and for the milestones it needs; a value waits for the values it is made of, or, published
 //! without one, for the `deploy` that sets it; a ready check waits for `deploy`. A cycle in it would only
-//! show as a run that never gets Ready. What scripts do with `ss-get` is theirs: they may hand-shake.
+//! show as a run that never gets Ready; so would a chain of references longer than runs follow. What scripts do with `ss-get` is theirs: they may hand-shake.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,9 @@ use crate::{
     plan::{NeedMilestone, ReadyCheck},
     template::{Owner, Template},
 };
+
+/// The longest chain of values made of values. Runs give up after 32; an input of the application adds one.
+const LONGEST: usize = 30;
 
 /// Something that happens in the life of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,7 @@ pub(super) fn check(module: &Module, used: &Used, problems: &mut Problems) {
                 .extend(application.nodes.iter().map(|(name, node)| (Some(name), Layers::of_node(node, "", used))));
         }
     }
-    let mut done = BTreeSet::new();
+    let mut done = BTreeMap::new();
     for (who, layers) in &graph.nodes {
         let values = layers.params().keys().map(|name| Moment::Value(*who, name));
         for start in [Moment::Deployed(*who), Moment::Ready(*who)].into_iter().chain(values) {
@@ -69,15 +72,20 @@ struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// Follows all waits from one moment, depth first. Not recursive: a file can make a chain of tens
     /// of thousands of values.
-    fn search(&self, start: Moment<'a>, done: &mut BTreeSet<Moment<'a>>, problems: &mut Problems) {
+    fn search(&self, start: Moment<'a>, done: &mut BTreeMap<Moment<'a>, usize>, problems: &mut Problems) {
         let mut way: Vec<(Moment<'a>, Vec<Edge<'a>>, usize)> = Vec::new();
         let mut on_way: BTreeSet<Moment<'a>> = BTreeSet::new();
-        if done.insert(start) {
+        if done.insert(start, 0).is_none() {
             on_way.insert(start);
             way.push((start, self.edges(start), 0));
         }
         while let Some((moment, edges, next)) = way.last_mut() {
             let Some(to) = edges.get(*next).map(|e| e.to) else {
+                let length = length(*moment, edges, done);
+                if length == LONGEST + 1 {
+                    too_long(*moment, edges, problems);
+                }
+                done.insert(*moment, length);
                 on_way.remove(moment);
                 way.pop();
                 continue;
@@ -85,7 +93,8 @@ impl<'a> Graph<'a> {
             *next += 1;
             if on_way.contains(&to) {
                 report(&way, to, problems);
-            } else if done.insert(to) {
+            } else if !done.contains_key(&to) {
+                done.insert(to, 0);
                 on_way.insert(to);
                 way.push((to, self.edges(to), 0));
             }
@@ -152,6 +161,19 @@ impl<'a> Graph<'a> {
         }
         edges
     }
+}
+
+/// How many values made of others stand behind a moment; none behind one that is no value.
+fn length(moment: Moment<'_>, edges: &[Edge<'_>], done: &BTreeMap<Moment<'_>, usize>) -> usize {
+    let Moment::Value(..) = moment else { return 0 };
+    edges.iter().filter_map(|e| done.get(&e.to)).max().map_or(0, |longest| longest + 1)
+}
+
+fn too_long(moment: Moment<'_>, edges: &[Edge<'_>], problems: &mut Problems) {
+    let edge = edges.first();
+    let at = edge.and_then(|e| e.at).unwrap_or(Position::START);
+    let message = format!("`{}` is made of a chain of more than {LONGEST} values", show(moment));
+    problems.add(at, edge.map_or("", |e| &e.path), message, Some("refer to the first of them directly".to_owned()));
 }
 
 /// Reports the circle that closes at `to`, beginning with the wait that comes first in the file.

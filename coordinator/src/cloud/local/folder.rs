@@ -161,9 +161,13 @@ impl Folders {
         remove().map_err(|e| failed("remove", &machine.dir, &e))
     }
 
-    /// Removes the folder of a run, unless a machine is left in it.
+    /// Removes the folder of a run with all that is in it, unless another run of the same short id has
+    /// a machine there.
     pub(in crate::cloud) fn release(&self, run: RunId) -> Result<(), CloudError> {
         let dir = self.run(run);
+        for machine in self.list(run)? {
+            self.remove(&machine)?;
+        }
         let remove = || if machines(&dir)?.is_empty() { remove_if_there(&dir) } else { Ok(()) };
         remove().map_err(|e| failed("remove", &dir, &e))
     }

@@ -3,6 +3,7 @@
 
 mod error;
 mod folder;
+mod host;
 mod processes;
 
 use std::path::Path;
@@ -12,8 +13,12 @@ use super::CloudError;
 pub(super) use self::{
     error::{failed, spawn_failed},
     folder::{Folders, Machine, Record, SOCKETS, make_socket_dir, write_atomic},
+    host::{Host, Life},
     processes::{Marker, Processes},
 };
+
+#[cfg(test)]
+pub(super) use self::folder::socket_path;
 
 /// How much of a log or console is shown.
 const TAIL: u64 = 64 * 1024;

@@ -86,9 +86,10 @@ pub(in crate::cloud) struct Processes {
 }
 
 impl Processes {
-    /// True when some process has the mark.
-    pub(in crate::cloud) async fn any(&self, marker: &Marker) -> Result<bool, CloudError> {
-        Ok(!self.marked(marker).await?.is_empty())
+    /// The process with the mark that began first.
+    pub(in crate::cloud) async fn oldest(&self, marker: &Marker) -> Result<Option<i32>, CloudError> {
+        let marked = self.marked(marker).await?;
+        Ok(marked.into_iter().min_by_key(|process| process.began).map(|process| process.pid))
     }
 
     /// Ends all processes with the mark: asks, waits up to `grace`, kills.
@@ -201,7 +202,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         processes.end(&marker, Duration::from_millis(100)).await.expect("ended");
-        assert!(!processes.any(&marker).await.expect("read"));
+        assert_eq!(processes.oldest(&marker).await, Ok(None));
         shell.wait().expect("killed");
     }
 

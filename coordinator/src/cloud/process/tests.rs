@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     cloud::{
         conformance::{self, Subject, request, running},
+        local::socket_path,
         open,
     },
     seam::Seam,
@@ -13,7 +14,6 @@ use crate::{
 const SCRIPT: &str = r#"#!/bin/sh
 [ "$*" = "boot --context $HOME/user-data --state-dir $HOME/state --run-dir $7" ] || { echo "odd arguments: $*"; exit 3; }
 [ -d "$7" ] || { echo "no run dir $7"; exit 3; }
-echo "run dir $7"
 cp "$3" "$HOME/received.new" && mv "$HOME/received.new" "$HOME/received"
 setsid -f sleep 1000
 env | cut -d= -f1 | sort | tr '\n' ' ' > "$HOME/environment"
@@ -58,6 +58,9 @@ impl Drop for Cloud {
             let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
+        for machine in Folders::new(&self.data).all().unwrap_or_default() {
+            drop(fs::remove_dir_all(socket_path(&machine.dir.join(SOCKETS))));
+        }
     }
 }
 
@@ -78,24 +81,13 @@ impl Subject for Cloud {
     }
 
     async fn interrupt(&self, request: &LaunchRequest) -> bool {
-        let inner = inner(self);
-        inner.claim(request, &mut inner.busy()).expect("claimed");
+        claim(request, &Folders::new(&self.data), &Mutex::default()).expect("claimed");
         true
     }
 
     async fn assert_clean(&self, run: RunId) {
         assert_eq!(self.marked(), [""; 0], "no process is left");
         assert!(!self.data.join(run.short()).exists(), "no folder is left");
-    }
-}
-
-fn inner(cloud: &Cloud) -> Inner {
-    Inner {
-        agent: None,
-        coordinator: cloud.id.clone(),
-        folders: Folders::new(&cloud.data),
-        processes: Processes::default(),
-        busy: Mutex::default(),
     }
 }
 
@@ -115,13 +107,7 @@ async fn paths_too_long_for_sockets_are_no_obstacle() {
     let request = request(&cloud, run(), "web.1", 1);
     let machine = cloud.open().launch(&request).await.expect("launched");
     running(&cloud, run(), &machine).await;
-    let short = loop {
-        let console = cloud.open().console(run(), &machine).await.expect("read").expect("there");
-        match console.lines().next() {
-            Some(line) => break PathBuf::from(line.trim_start_matches("run dir ")),
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let short = socket_path(&cloud.data.join(run().short()).join(&machine).join(SOCKETS));
     assert!(short.starts_with("/tmp") && short.is_dir());
     cloud.open().terminate(run(), &machine).await.expect("terminated");
     assert!(!short.exists());
@@ -179,11 +165,11 @@ async fn an_agent_that_cannot_start_leaves_no_machine() {
 
 #[test]
 fn addresses_are_of_their_own_and_come_again() {
-    let mut used = HashSet::new();
+    let mut used = HashMap::new();
     for n in 0..5_000 {
         let address = address(&format!("machine {n}"), &used);
-        assert!(used.insert(address));
+        assert_eq!(used.insert(address, PathBuf::from("/")), None);
         assert!(address.is_loopback() && address.octets()[1] != 0, "{address}");
     }
-    assert_eq!(address("web", &HashSet::new()), address("web", &HashSet::new()));
+    assert_eq!(address("web", &HashMap::new()), address("web", &HashMap::new()));
 }
