@@ -1,5 +1,7 @@
 //! The agent as a whole, against a coordinator in memory: enrolment, link, steps, commands, failures.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
@@ -93,7 +95,7 @@ fn a_failed_step_tells_its_code_and_last_words_and_ends_the_deployment() {
     let (code, out, _) = machine.run("slipstream-agent", &["status", "--wait"]);
     assert_eq!(code, 1);
     assert!(out.contains("install: exit code 3: trouble"), "{out}");
-    assert!(!coordinator.world().changes.iter().any(|c| *c == Change::StepStarted { index: 1 }));
+    assert!(!coordinator.world().changes.contains(&Change::StepStarted { index: 1 }));
 }
 
 #[test]
@@ -170,6 +172,26 @@ fn what_a_successful_step_left_running_lives_on_even_when_the_agent_is_restarted
     poll("the pipes are gone", || {
         (fs::read_dir(machine.state(&coordinator, "pipes")).unwrap().count() == 0).then_some(())
     });
+}
+
+#[test]
+fn a_step_that_runs_while_the_agent_is_restarted_is_not_run_twice() {
+    let script = "#!/bin/sh\necho begun\nwhile [ ! -e \"$GO\" ]; do sleep 0.02; done\necho ended >&2; exit 4";
+    let coordinator = Coordinator::new(plan(vec![]));
+    let mut machine = Machine::new(&coordinator);
+    let mut first = step("deploy", script);
+    first.env.insert("GO".into(), machine.path("go").display().to_string());
+    coordinator.world().plan = plan(vec![first]);
+    machine.start();
+    coordinator.wait_for_log(0, "begun\n");
+    machine.kill();
+    fs::write(machine.path("go"), "").unwrap();
+    machine.start();
+    let result = result(coordinator.wait_for_change(finished(0)));
+    assert_eq!((result.exit, result.last_stderr.as_deref()), (Some(4), Some("ended")));
+    assert_eq!(coordinator.wait_for_log(0, "ended"), "begun\nended\n");
+    let started = |c: &&Change| matches!(c, Change::StepStarted { .. });
+    assert_eq!(coordinator.world().changes.iter().filter(started).count(), 1);
 }
 
 #[test]
