@@ -118,6 +118,15 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Run a script for the daemon and record how it ended.
+    #[command(hide = true)]
+    RunStep {
+        /// Where to record it.
+        record: PathBuf,
+        /// The script.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Look for contextualization data and show what each source says.
     Detect {
         /// As JSON.

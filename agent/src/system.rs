@@ -178,6 +178,17 @@ pub fn signal_group(leader: u32, signal: nix::sys::signal::Signal) {
     }
 }
 
+/// When a process began, in the kernel's ticks; none if there is no such process.
+#[must_use]
+pub fn process_ticks(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold blanks and brackets; what follows the last bracket begins with field 3.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?;
+    (state != "Z").then(|| fields.nth(18).map(str::to_owned))?
+}
+
 /// True for the super-user.
 #[must_use]
 pub fn is_root() -> bool {

@@ -49,7 +49,7 @@ impl Trouble {
     /// It works: says so if it did not before.
     pub fn over(&mut self) {
         if self.cause.take().is_some() {
-            say(format_args!("can {} again after {} tries", self.what, self.attempt));
+            say(format_args!("can {} again (try {})", self.what, self.attempt + 1));
         }
         self.attempt = 0;
         self.backoff.reset();

@@ -32,15 +32,22 @@ NO_COLOR is honoured.";
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct Global {
     /// The coordinator, https://host:port; else the profile's
-    #[arg(long, global = true, env = "SLIPSTREAM_URL", help_heading = "Coordinator")]
+    #[arg(long, global = true, env = "SLIPSTREAM_URL", hide_env_values = true, help_heading = "Coordinator")]
     pub(crate) url: Option<String>,
     /// File with the API token; else SLIPSTREAM_TOKEN, else the profile's
     #[arg(long, global = true, value_name = "FILE", help_heading = "Coordinator")]
     pub(crate) token_file: Option<PathBuf>,
     /// Profile to use; else the one set by `slipstream profile use`
-    #[arg(long, global = true, value_name = "FILE", env = "SLIPSTREAM_PROFILE", help_heading = "Coordinator")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SLIPSTREAM_PROFILE",
+        hide_env_values = true,
+        help_heading = "Coordinator"
+    )]
     pub(crate) profile: Option<PathBuf>,
-    /// Form of results
+    /// Form of results; json has the names of the API
     #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
     pub(crate) output: Format,
     /// No progress and no messages, only results and errors
@@ -63,33 +70,9 @@ pub(crate) enum Noun {
     Profile(profile::Command),
 }
 
-/// Reads `90`, `90s`, `20m`, `2h` or `1h30m`.
+/// Reads a time such as `90s`, `20m` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration; write it as in 90s, 20m or 1h30m");
-    let (mut total, mut digits) = (0_u64, String::new());
-    for c in text.chars() {
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
-        }
-        let unit = match c {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        total = number.checked_mul(unit).and_then(|n| total.checked_add(n)).ok_or_else(wrong)?;
-        digits.clear();
-    }
-    if !digits.is_empty() {
-        let plain = text.bytes().all(|b| b.is_ascii_digit());
-        total = digits.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
-    } else if text.is_empty() {
-        return Err(wrong());
-    }
-    Ok(Duration::from_secs(total))
+    slipstream_shared::module::units::duration(text).map(Duration::from_secs)
 }
 
 /// Reads `name=value`; the value may be empty and hold further `=`.
@@ -125,16 +108,6 @@ mod tests {
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         assert!(!leaf || after.contains("slipstream "), "{name} has no example");
         command.get_subcommands().for_each(check);
-    }
-
-    #[test]
-    fn durations_have_units() {
-        for (text, seconds) in [("90", 90), ("90s", 90), ("20m", 1200), ("1h30m", 5400), ("1d", 86_400), ("0", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
-        }
-        for bad in ["", "m", "1h30", "5x", "-1s", "1.5h", "99999999999999999999h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

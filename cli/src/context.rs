@@ -82,7 +82,8 @@ pub(crate) fn connect(profile: &Profile) -> anyhow::Result<Client> {
 
 /// What to do, where the error itself cannot know.
 fn hint(exit: Exit, error: &anyhow::Error) -> Option<&'static str> {
-    let http = error.chain().any(|e| e.downcast_ref::<ClientError>().is_some_and(|e| !matches!(e, ClientError::Problem(_))));
+    let http =
+        error.chain().any(|e| e.downcast_ref::<ClientError>().is_some_and(|e| !matches!(e, ClientError::Problem(_))));
     match exit {
         Exit::Unreachable if http => Some(
             "Is the coordinator running, and is this its URL? `slipstream profile show` tells which one is used and why.",

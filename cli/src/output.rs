@@ -11,10 +11,10 @@ use crate::table::Table;
 /// The form of results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    // For people.
     #[default]
     Table,
-    /// For programs, with the names of the API
+    // For programs, with the names of the API. (No doc comments: they would make every --help long.)
     Json,
 }
 
@@ -159,7 +159,10 @@ mod tests {
 
     #[test]
     fn numbers_are_for_people() {
-        assert_eq!([0, 400, 59_900, 65_000, 3_725_000, 90_000_000].map(seconds), ["0.0s", "0.4s", "59.9s", "1m05s", "1h02m", "1d01h"]);
+        assert_eq!(
+            [0, 400, 59_900, 65_000, 3_725_000, 90_000_000].map(seconds),
+            ["0.0s", "0.4s", "59.9s", "1m05s", "1h02m", "1d01h"]
+        );
         assert_eq!([0, 812, 4200, 5 << 20, 3 << 30].map(bytes), ["0 B", "812 B", "4.1 KiB", "5.0 MiB", "3.0 GiB"]);
     }
 

@@ -72,7 +72,11 @@ fn show(context: &Context) -> anyhow::Result<Exit> {
     }
     let from = |given: bool, name: &str| if given { format!("  (from {name})") } else { String::new() };
     let global = &context.global;
-    context.screen.line(&format!("url      {}{}", profile.url, from(global.url.is_some(), "--url or SLIPSTREAM_URL")))?;
+    context.screen.line(&format!(
+        "url      {}{}",
+        profile.url,
+        from(global.url.is_some(), "--url or SLIPSTREAM_URL")
+    ))?;
     if let Some(file) = file {
         context.screen.line(&format!("profile  {}", file.display()))?;
     }
@@ -113,11 +117,7 @@ impl Profile {
             (Some(url), Some(token), Some(authority), _) => (url, token, authority),
             (url, token, authority, Some(file)) => {
                 let profile = read(file)?;
-                (
-                    url.unwrap_or(profile.url),
-                    token.unwrap_or(profile.token),
-                    authority.unwrap_or(profile.authority),
-                )
+                (url.unwrap_or(profile.url), token.unwrap_or(profile.token), authority.unwrap_or(profile.authority))
             }
             (url, token, authority, None) => return Err(missing(url.is_some(), token.is_some(), authority.is_some())),
         };
@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_and_the_token_is_not() {
-        let error = |g: &Global, default| Profile::combine(g, None, None, default).err().expect("incomplete").to_string();
+        let error =
+            |g: &Global, default| Profile::combine(g, None, None, default).err().expect("incomplete").to_string();
         assert!(error(&global(None, None), None).contains("slipstream profile use"));
         assert!(error(&global(Some("https://b"), None), None).contains("SLIPSTREAM_TOKEN"));
         let folder = tempfile::tempdir().expect("folder");

@@ -148,7 +148,9 @@ impl Progress {
         }
         let label = |index: u32, step: &str| self.label(&who, index, step);
         match event {
-            Event::StepStarted { index, step, .. } => line(step, format!("started{}", label(*index, step)), Tone::Plain),
+            Event::StepStarted { index, step, .. } => {
+                line(step, format!("started{}", label(*index, step)), Tone::Plain)
+            }
             Event::LaunchIntended { attempt, cloud, .. } => {
                 self.clouds.insert(who.clone(), cloud.clone());
                 self.phases.insert(who.clone(), Phases::default());
@@ -156,9 +158,15 @@ impl Progress {
             }
             Event::Launched { .. } => {
                 self.mark(&who).launched.get_or_insert(after);
-                line("launched", format!("on {}", self.clouds.get(&who).map_or("its cloud", String::as_str)), Tone::Plain)
+                line(
+                    "launched",
+                    format!("on {}", self.clouds.get(&who).map_or("its cloud", String::as_str)),
+                    Tone::Plain,
+                )
             }
-            Event::LaunchFailed { reason, retry: true, .. } => line("launch", format!("failed, will be tried again: {reason}"), Tone::Warn),
+            Event::LaunchFailed { reason, retry: true, .. } => {
+                line("launch", format!("failed, will be tried again: {reason}"), Tone::Warn)
+            }
             Event::LaunchFailed { reason, .. } => line("launch", format!("failed: {reason}"), Tone::Bad),
             Event::MachineRunning { .. } => {
                 self.mark(&who).running.get_or_insert(after);
@@ -183,13 +191,22 @@ impl Progress {
                 line(verb, format!("{on} after {}", seconds(took)), Tone::Plain)
             }
             Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
-            Event::MachineGone { unexpected: true, .. } => line("gone", "nobody had asked for it".to_owned(), Tone::Bad),
+            Event::MachineGone { unexpected: true, .. } => {
+                line("gone", "nobody had asked for it".to_owned(), Tone::Bad)
+            }
             Event::MachineGone { .. } => line("gone", String::new(), Tone::Dim),
             _ => vec![],
         }
     }
 
-    fn step_finished(&mut self, who: &InstanceId, index: u32, step: &str, result: &StepResult, after: i64) -> Vec<Line> {
+    fn step_finished(
+        &mut self,
+        who: &InstanceId,
+        index: u32,
+        step: &str,
+        result: &StepResult,
+        after: i64,
+    ) -> Vec<Line> {
         let took = seconds(i64::try_from(result.millis).unwrap_or(i64::MAX));
         let label = self.label(who, index, step);
         let mut line = Line {

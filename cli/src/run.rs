@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Wait {
         /// Id of the run, short or full
         run: String,
-        /// What to wait for
+        /// What to wait for; gone: the run has ended and all its machines are removed
         #[arg(long = "for", value_enum, default_value_t)]
         goal: Goal,
         /// How long at most, as in 20m; then exit with 8, the run goes on
@@ -111,7 +111,9 @@ pub(crate) enum Command {
         cancel: bool,
     },
     /// Lists the reports of a run, or saves them
-    #[command(after_help = "Examples:\n  slipstream run reports 1a2b3c4d\n  slipstream run reports 1a2b3c4d -d reports/")]
+    #[command(
+        after_help = "Examples:\n  slipstream run reports 1a2b3c4d\n  slipstream run reports 1a2b3c4d -d reports/"
+    )]
     Reports {
         /// Id of the run, short or full
         run: String,
@@ -132,10 +134,9 @@ pub(crate) enum Command {
 /// What `run wait` waits for.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Goal {
-    /// The run is Ready
+    // No doc comments: they would make the --help long.
     #[default]
     Ready,
-    /// The run has ended and everything is gone
     Gone,
 }
 

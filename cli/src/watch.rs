@@ -55,18 +55,15 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Shows what happens until the run is there; [`Exit::RunFailed`] if it failed on its way. Can be
+    /// Shows what happens until the run is there; [`Exit::RunFailed`] if it has failed. Can be
     /// dropped and called again.
     pub(crate) async fn until(&mut self, until: Until) -> anyhow::Result<Exit> {
         loop {
             if self.progress.seq() >= self.caught_up.max(1) {
                 let state = self.progress.state();
                 let there = state.is_final() || (until == Until::Ready && state == RunState::Ready);
-                if there && (until == Until::Gone || !self.progress.has_failed()) {
-                    return Ok(Exit::Done);
-                }
                 if there {
-                    return Ok(Exit::RunFailed);
+                    return Ok(if self.progress.has_failed() { Exit::RunFailed } else { Exit::Done });
                 }
             }
             self.next().await?;
@@ -87,7 +84,8 @@ impl<'a> Watch<'a> {
             }
             Update::Lost { why } => {
                 if !std::mem::replace(&mut self.lost, true) {
-                    let text = format!("No connection to the coordinator ({why}); trying again. The run is not affected.");
+                    let text =
+                        format!("No connection to the coordinator ({why}); trying again. The run is not affected.");
                     self.context.screen.message(&paint.tone(Tone::Warn, &text));
                 }
             }

@@ -132,7 +132,7 @@ pub async fn start_with(
         launching: Semaphore::new(LAUNCHING),
     };
     let app = Arc::new(App {
-        catalogue: Catalogue::new(Arc::clone(&store), seam.clone()),
+        catalogue: Catalogue::new(Arc::clone(&store)),
         runs: Runs::start(world).await?,
         launches: LaunchSecret::new(authority.secret()),
         logs: Logs::new(&config.data),

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     events::{EventStream, Update},
@@ -15,7 +15,8 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, ModuleInfo, Page, Parameter, Problem, RunDetail, RunSummary, SetParameter,
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, Problem, ReportInfo, RunDetail,
+        RunSummary, SetParameter,
     },
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
@@ -25,28 +26,6 @@ use crate::{
 /// The longest one request waits for a value; longer waits ask again, so that a proxy between does
 /// not end them.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
-
-/// The output of one step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogInfo {
-    /// The step's place in the node's steps.
-    pub index: u32,
-    /// Its name.
-    pub step: String,
-    /// Bytes so far.
-    pub size: u64,
-    /// True when nothing will be added.
-    pub ended: bool,
-}
-
-/// What an instance sent as its report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReportInfo {
-    /// Whose.
-    pub instance: InstanceId,
-    /// Bytes.
-    pub size: u64,
-}
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use std::{
 
 use server::{End, Reply, Server};
 use slipstream_shared::{
+    api::LaunchRequest,
     client::{Client, ClientError, Update},
     error_chain::Chain,
     http::{Cause, Limits},
@@ -41,6 +42,19 @@ async fn both_protocols_work_and_keep_their_connection() {
         assert_eq!(asked[0].path, "/api/v1/health");
         assert_eq!(asked[0].headers["authorization"], "Bearer the-token");
     }
+}
+
+#[tokio::test]
+async fn a_launch_carries_its_key_and_its_body() {
+    let server = Server::start("h2", |_| Reply::problem(409, "module_missing", "no module apps/lamp"));
+    let launch = LaunchRequest { module: "apps/lamp".into(), ..LaunchRequest::default() };
+    let error = client(&server).launch(&launch, "key-1").await.expect_err("refused");
+    assert_eq!(error.code(), Some("module_missing"));
+    let asked = &server.asked()[0];
+    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/api/v1/runs"));
+    assert_eq!(asked.headers["idempotency-key"], "key-1");
+    assert_eq!(asked.headers["content-type"], "application/json");
+    assert!(asked.body.starts_with(r#"{"module":"apps/lamp""#), "{}", asked.body);
 }
 
 #[tokio::test]
@@ -119,7 +133,6 @@ async fn events_of_an_unknown_kind_are_skipped_and_refusals_end_the_stream() {
     });
     let mut events = client(&server).events("1a2b3c4d", 0);
     assert!(matches!(events.next().await, Ok(Update::Record(record)) if record.seq == 2));
-    assert!(matches!(events.next().await, Ok(Update::Lost { .. })));
     assert_eq!(events.next().await.expect_err("refused").code(), Some("run_not_found"));
 }
 

@@ -22,6 +22,7 @@ use crate::{
     cli::{Cli, Command},
     exit::{End, Face},
     socket::Answer,
+    step::shim,
 };
 
 /// Runs what the arguments say, the first being the program's name.
@@ -73,6 +74,10 @@ fn agent(command: Command) -> End {
         Command::Abort { reason, .. } => parameter::abort(reason),
         Command::Random { size, key } => parameter::random(size, key),
         Command::Status { json, wait } => status::run(json, wait),
+        Command::RunStep { record, command } => match shim::run(&record, &command) {
+            Ok(()) => End::Ok,
+            Err(e) => complain(End::Failed, &format!("cannot record how the script ended: {e}")),
+        },
         Command::Detect { json, root } => detect::run(json, root),
     }
 }

@@ -10,6 +10,7 @@ mod packages;
 mod process;
 mod ready;
 mod report;
+pub mod shim;
 
 use std::{collections::BTreeMap, convert::Infallible, fs, io, sync::Arc};
 
@@ -27,7 +28,7 @@ use crate::{
 
 /// Runs everything, for as long as the daemon lives.
 pub async fn run(agent: &Arc<Agent>) -> Infallible {
-    output::resume(agent);
+    output::resume_finished(agent);
     tokio::join!(deploy(agent), report::on_request(agent)).1
 }
 
@@ -40,20 +41,7 @@ async fn deploy(agent: &Arc<Agent>) {
     while index < current().deploy {
         let plan = current();
         let Some(step) = plan.steps.get(index as usize) else { break };
-        let result = match ended(agent, &plan, index) {
-            Some(result) => result,
-            None => match environment(agent, step, index).await {
-                Ok(env) => {
-                    agent.link.not_aborted().await;
-                    agent.stage(Stage::Deploying, &step.step);
-                    run_step(agent, &plan, index, env, true).await
-                }
-                Err(why) => {
-                    say(format_args!("step {}: no environment: {why}", step.step));
-                    StepResult { cause: Some(why), ..StepResult::default() }
-                }
-            },
-        };
+        let result = outcome(agent, &plan, step, index).await;
         if !result.succeeded() {
             // The coordinator decides what follows: it has the result and raises the abort.
             return agent.stage(Stage::Failed, &format!("{}: {result}", step.step));
@@ -61,6 +49,33 @@ async fn deploy(agent: &Arc<Agent>) {
         index += 1;
     }
     ready::check(agent, &current()).await;
+}
+
+/// How a step ends: as it did, or after it was run.
+async fn outcome(agent: &Arc<Agent>, plan: &AgentPlan, step: &AgentStep, index: u32) -> StepResult {
+    if let Some(result) = ended(agent, plan, index) {
+        return result;
+    }
+    if let Ok(program) = fs::canonicalize(agent.folder.script(index, &step.step)) {
+        let (env, folder) = (BTreeMap::new(), agent.folder.base().to_owned());
+        let (name, within) = (step.step.as_str(), step.within);
+        let job = process::Job { index, name, program, shell: false, folder, env, within, abortable: true };
+        agent.stage(Stage::Deploying, name);
+        if let Some(result) = process::adopt(agent, &job).await {
+            return finish(agent, step, index, result);
+        }
+    }
+    match environment(agent, step, index).await {
+        Ok(env) => {
+            agent.link.not_aborted().await;
+            agent.stage(Stage::Deploying, &step.step);
+            run_step(agent, plan, index, env, true).await
+        }
+        Err(why) => {
+            let cause = Some(format!("no environment: {why}"));
+            finish(agent, step, index, StepResult { cause, ..StepResult::default() })
+        }
+    }
 }
 
 /// How a step has ended, from whichever record survived.
@@ -80,10 +95,9 @@ async fn environment(agent: &Agent, step: &AgentStep, index: u32) -> Result<BTre
         match agent.link.ask(|id| Up::Env { id, index }).await {
             Reply::Env { env } => return Ok(env),
             Reply::Refused(refused) => match refused.code {
-                RefusedCode::Aborted => {
-                    agent.link.aborted().await;
+                RefusedCode::Aborted | RefusedCode::Unavailable => {
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await
                 }
-                RefusedCode::Unavailable => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
                 RefusedCode::Gone => std::future::pending().await,
                 _ => return Err(refused.message),
             },
@@ -101,24 +115,27 @@ async fn run_step(
     abortable: bool,
 ) -> StepResult {
     let Some(step) = plan.steps.get(index as usize) else { return StepResult::default() };
+    let job = |program, shell, folder| process::Job {
+        index,
+        name: &step.step,
+        program,
+        shell,
+        folder,
+        env: env::of_step(agent, plan, &env),
+        within: step.within,
+        abortable,
+    };
     make(agent, Change::StepStarted { index });
     say(format_args!("step {} of {} begins", step.step, step.origin));
     let result = match prepare(agent, plan, index, step) {
-        Ok((program, shell, folder)) => {
-            let job = process::Job {
-                index,
-                name: &step.step,
-                program,
-                shell,
-                folder,
-                env: env::of_step(agent, plan, &env),
-                within: step.within,
-                abortable,
-            };
-            process::run(agent, job).await
-        }
+        Ok((program, shell, folder)) => process::run(agent, job(program, shell, folder)).await,
         Err(why) => StepResult { cause: Some(why), ..StepResult::default() },
     };
+    finish(agent, step, index, result)
+}
+
+/// Keeps the result of a step and tells the coordinator.
+fn finish(agent: &Agent, step: &AgentStep, index: u32, result: StepResult) -> StepResult {
     if result.succeeded() {
         say(format_args!("step {} has succeeded in {} ms", step.step, result.millis));
     } else {

@@ -5,9 +5,11 @@
 //! background, not while the agent is being restarted or upgraded. A new agent finds the pipes again.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -30,8 +32,8 @@ pub(super) fn capture(agent: &Arc<Agent>, path: &Path, target: Target) -> io::Re
     }
     // Opened for both first: without a writer the reader would see its end at once.
     let script = OpenOptions::new().read(true).write(true).open(path)?;
-    let reading = read_in_background(agent, path, target)?;
-    Ok((script, reading))
+    let pipe = pipe::OpenOptions::new().open_receiver(path)?;
+    Ok((script, read_in_background(agent, path, target, Vec::new(), Some(pipe))))
 }
 
 /// Where the bytes of a pipe belong.
@@ -42,48 +44,82 @@ pub(super) struct Target {
     pub(super) last: LastLine,
 }
 
-fn read_in_background(agent: &Arc<Agent>, path: &Path, target: Target) -> io::Result<JoinHandle<()>> {
-    let mut pipe = pipe::OpenOptions::new().open_receiver(path)?;
+/// Reads to the end of a pipe; `early` is what was read of it before. Without a pipe that is all.
+fn read_in_background(
+    agent: &Arc<Agent>,
+    path: &Path,
+    target: Target,
+    early: Vec<u8>,
+    mut pipe: Option<pipe::Receiver>,
+) -> JoinHandle<()> {
     let (agent, path) = (Arc::clone(agent), path.to_owned());
     let tasks = agent.tasks.clone();
-    Ok(tasks.spawn(async move {
+    tasks.spawn(async move {
         let mut sink = Sink { agent: &agent, target, line: Vec::new(), complained: false };
+        sink.take(&early);
         let mut buffer = vec![0; 16 * 1024];
-        while let Ok(size) = pipe.read(&mut buffer).await
+        while let Some(pipe) = &mut pipe
+            && let Ok(size) = pipe.read(&mut buffer).await
             && size > 0
         {
             sink.take(&buffer[..size]);
         }
         sink.end_of_line();
         drop(fs::remove_file(path));
-    }))
+    })
 }
 
-/// Reads on what scripts of an earlier life of the agent have left running.
-pub(super) fn resume(agent: &Arc<Agent>) {
-    let pipes = fs::read_dir(agent.folder.file("pipes")).into_iter().flatten().filter_map(Result::ok);
-    for path in pipes.map(|entry| entry.path()) {
-        if let Err(e) = resume_one(agent, &path) {
-            say(format_args!("cannot read {} on: {e}", path.display()));
+/// Reads on what an earlier agent has begun to read of one step.
+pub(super) fn resume(agent: &Arc<Agent>, index: u32, last: &LastLine) -> Vec<JoinHandle<()>> {
+    let mut readings = Vec::new();
+    for (path, err) in agent.folder.pipes(index).into_iter().zip([false, true]) {
+        match resume_one(agent, &path, index, err, last) {
+            Ok(reading) => readings.extend(reading),
+            Err(e) => say(format_args!("cannot read {} on: {e}", path.display())),
         }
     }
+    readings
 }
 
-fn resume_one(agent: &Arc<Agent>, path: &PathBuf) -> io::Result<()> {
-    let index = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-    let err = path.extension().is_some_and(|e| e == "err");
-    let log = index.and_then(|index: u32| {
-        let logs = fs::read_dir(agent.folder.file("log")).ok()?;
-        let prefix = format!("{index}-");
-        logs.filter_map(Result::ok)
-            .map(|e| e.path())
-            .find(|p| p.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
-    });
-    let (Some(index), Some(log)) = (index, log) else { return fs::remove_file(path) };
+fn resume_one(
+    agent: &Arc<Agent>,
+    path: &Path,
+    index: u32,
+    err: bool,
+    last: &LastLine,
+) -> io::Result<Option<JoinHandle<()>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    // The name of the step is in that of its log.
+    let prefix = format!("{index}-");
+    let log =
+        fs::read_dir(agent.folder.file("log"))?.filter_map(Result::ok).map(|entry| entry.path()).find_map(|log| {
+            let name = log.file_stem()?.to_str()?.strip_prefix(&prefix)?.to_owned();
+            Some((log, name))
+        });
+    let Some((log, name)) = log else { return fs::remove_file(path).map(|()| None) };
     agent.link.open_log(index, &log)?;
-    let name = log.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = name.split_once('-').map_or(name.clone(), |(_, name)| name.to_owned());
-    read_in_background(agent, path, Target { index, name, err, last: LastLine::default() }).map(|_| ())
+    let target = Target { index, name, err, last: Arc::clone(last) };
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let mut early = Vec::new();
+    // A pipe whose writers are gone never becomes readable: its end must be looked for.
+    let pipe = match file.read_to_end(&mut early) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Some(pipe::Receiver::from_file(file)?),
+        other => other.map(|_| None)?,
+    };
+    Ok(Some(read_in_background(agent, path, target, early, pipe)))
+}
+
+/// Reads on what finished steps of an earlier agent have left running.
+pub(super) fn resume_finished(agent: &Arc<Agent>) {
+    let pipes = fs::read_dir(agent.folder.file("pipes")).into_iter().flatten().filter_map(Result::ok);
+    let steps = pipes.filter_map(|entry| entry.path().file_stem()?.to_str()?.parse().ok());
+    for index in steps.collect::<BTreeSet<u32>>() {
+        if agent.folder.finished(index).is_some() {
+            resume(agent, index, &LastLine::default());
+        }
+    }
 }
 
 struct Sink<'a> {

@@ -40,7 +40,8 @@ impl Phases {
 
 /// A column for each phase with the time since the one before; the sum is the time to ready.
 pub(super) fn table(instances: &BTreeMap<InstanceId, Phases>) -> Table {
-    let header = ["INSTANCE", "LAUNCHED", "RUNNING", "ENROLLED", "INSTALL", "DEPLOY", "READY", "TOTAL", "OF IT WAITING"];
+    let header =
+        ["INSTANCE", "LAUNCHED", "RUNNING", "ENROLLED", "INSTALL", "DEPLOY", "READY", "TOTAL", "OF IT WAITING"];
     let mut table = Table::new(&header).numbers();
     for (instance, phases) in instances {
         let mut last = 0;
@@ -78,8 +79,8 @@ mod tests {
 
     #[test]
     fn waits_that_overlap_are_counted_once() {
-        let mut phases = Phases::default();
-        phases.waits = [("a".to_owned(), 1000), ("b".to_owned(), 2000)].into();
+        let waits = [("a".to_owned(), 1000), ("b".to_owned(), 2000)].into();
+        let mut phases = Phases { waits, ..Phases::default() };
         assert_eq!(phases.wait_ended("a", 5000), 4000);
         assert_eq!(phases.wait_ended("b", 6000), 4000);
         assert_eq!(phases.waited, 5000);

@@ -44,16 +44,13 @@ pub(super) async fn wait(
     Ok(exit)
 }
 
-pub(super) async fn terminate(
-    context: &Context,
-    client: Client,
-    runs: &[String],
-    wait: bool,
-) -> anyhow::Result<Exit> {
+pub(super) async fn terminate(context: &Context, client: Client, runs: &[String], wait: bool) -> anyhow::Result<Exit> {
     for run in runs {
         client.terminate(run).await?;
         if !wait {
-            context.screen.message(&format!("Run {run} is ending; wait for it with: slipstream run wait {run} --for gone"));
+            context
+                .screen
+                .message(&format!("Run {run} is ending; wait for it with: slipstream run wait {run} --for gone"));
         }
     }
     if wait {

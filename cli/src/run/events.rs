@@ -46,7 +46,7 @@ fn show(screen: &Screen, record: &Record) -> anyhow::Result<()> {
     }
     let time = screen.out.tone(Tone::Dim, &format!("{:.3}", record.at));
     let kind = json["kind"].as_str().unwrap_or_default();
-    let line = format!("{:>5}  {time}  {:<14}  {kind:<18}  {}", record.seq, record.by, fields(&json));
+    let line = format!("{:>5}  {time}  {:<14}  {kind:<18}  {}", record.seq, record.by.to_string(), fields(&json));
     screen.line(line.trim_end())?;
     Ok(())
 }

@@ -76,7 +76,7 @@ pub(crate) async fn launch(client: &Client, request: &LaunchRequest) -> Result<R
     let mut tries = 0;
     loop {
         match client.launch(request, &key).await {
-            Err(ClientError::Http(error)) if tries < 2 && ClientError::Http(error).is_passing() => tries += 1,
+            Err(error @ ClientError::Http(_)) if tries < 2 && error.is_passing() => tries += 1,
             result => return result,
         }
     }
@@ -94,7 +94,11 @@ pub(super) async fn run(
     let short = run.summary.id.short();
     if !wait {
         screen.message(&format!("Launched {}; look with: slipstream run wait {short}", run.summary.module));
-        if screen.is_json() { screen.json(&run)? } else { screen.line(&short)? }
+        if screen.is_json() {
+            screen.json(&run)?
+        } else {
+            screen.line(&short)?
+        }
         return Ok(Exit::Done);
     }
     context.come_back_with(format!("slipstream run wait {short}"));

@@ -31,8 +31,8 @@ impl Choice {
         match (&self.instance, &self.step) {
             (Some(_), Some(_)) => String::new(),
             (Some(_), None) => format!("{step:<8} | "),
-            (None, Some(_)) => format!("{instance:<12} | "),
-            (None, None) => format!("{instance:<12}  {step:<8} | "),
+            (None, Some(_)) => format!("{:<12} | ", instance.to_string()),
+            (None, None) => format!("{:<12}  {step:<8} | ", instance.to_string()),
         }
     }
 }

@@ -1,18 +1,9 @@
 //! `slipstream run reports` and `console`.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-};
+use std::{fs, io::Write as _, path::Path};
 
 use anyhow::Context as _;
-use slipstream_shared::{
-    api::Page,
-    client::Client,
-    http::Body,
-    id::InstanceId,
-};
+use slipstream_shared::{api::Page, client::Client, http::Body, id::InstanceId};
 
 use crate::{
     context::Context,
@@ -85,7 +76,10 @@ async fn only_instance(client: &Client, run: &str) -> anyhow::Result<InstanceId>
         [node] => Ok(node.instance.clone()),
         nodes => {
             let names: Vec<String> = nodes.iter().map(|n| n.instance.to_string()).collect();
-            Err(fail(Exit::Usage, format!("run {} has several instances, name one: {}", run.summary.id.short(), names.join(", "))))
+            Err(fail(
+                Exit::Usage,
+                format!("run {} has several instances, name one: {}", run.summary.id.short(), names.join(", ")),
+            ))
         }
     }
 }

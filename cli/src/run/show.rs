@@ -56,12 +56,7 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
 }
 
 /// What a run that was watched has come to.
-pub(crate) async fn results(
-    context: &Context,
-    client: &Client,
-    run: &str,
-    progress: &Progress,
-) -> anyhow::Result<()> {
+pub(crate) async fn results(context: &Context, client: &Client, run: &str, progress: &Progress) -> anyhow::Result<()> {
     let run = client.run(run).await?;
     let screen = &context.screen;
     if screen.is_json() {

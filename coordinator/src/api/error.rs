@@ -186,11 +186,20 @@ fn refused_code(code: RefusedCode) -> Code {
 
 impl From<CatalogueError> for ApiError {
     fn from(error: CatalogueError) -> Self {
-        let detail = error.to_string();
-        match error {
-            CatalogueError::NotFound { .. } => ApiError::new(Code::ModuleNotFound, detail),
-            CatalogueError::Invalid(problems) => ApiError { code: Code::InvalidModule, detail, problems },
-        }
+        let code = match &error {
+            CatalogueError::BadReference(_) | CatalogueError::LongComment { .. } => Code::InvalidRequest,
+            CatalogueError::NotFound { .. } | CatalogueError::NoVersion { .. } => Code::ModuleNotFound,
+            CatalogueError::Invalid { .. } => Code::InvalidModule,
+            CatalogueError::Launch { .. } => Code::InvalidLaunch,
+            CatalogueError::Busy { .. } => Code::Conflict,
+            CatalogueError::Store(cause) => return ApiError::from_store(cause),
+            CatalogueError::Damaged { .. } => return ApiError::internal(&error),
+        };
+        let problems = match &error {
+            CatalogueError::Invalid { problems, .. } => problems.iter().map(FileProblem::from).collect(),
+            _ => Vec::new(),
+        };
+        ApiError { problems, ..ApiError::new(code, error.to_string()) }
     }
 }
 

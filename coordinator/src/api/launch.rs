@@ -11,6 +11,7 @@ use super::error::{ApiError, Code};
 use crate::{
     access::User,
     app::App,
+    catalogue::LaunchOptions,
     pki::hex,
     store::{Batch, StoreError, layout},
 };
@@ -44,8 +45,15 @@ pub(super) async fn launch(
         }
         None => id,
     };
-    let plan = app.catalogue.resolve(&request).await?;
+    let options = LaunchOptions { default_cloud: only_cloud(app), ..LaunchOptions::from(&request) };
+    let plan = app.catalogue.resolve(&request.module, &options).await?;
     Ok(app.runs.launch_as(id, &user.name, plan, request.tags).await?)
+}
+
+/// Where there is no choice, nobody has to choose.
+fn only_cloud(app: &App) -> Option<String> {
+    let mut names = app.clouds.keys();
+    names.next().filter(|_| names.next().is_none()).cloned()
 }
 
 /// The run of a key, and whether this request is the first to use it.

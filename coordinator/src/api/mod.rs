@@ -3,7 +3,7 @@
 //! [`table`] lists all routes with what they take and answer; the router and the OpenAPI document are
 //! both made from it, so neither can know a route that the other does not. To add a route: write its
 //! handler in the file of its noun, add its lines to [`table`], and rewrite the golden file
-//! (`SLIPSTREAM_REWRITE_GOLDEN=1 cargo test -p slipstream-coordinator openapi`).
+//! (`make golden`).
 
 pub mod error;
 mod events;
@@ -30,9 +30,9 @@ use slipstream_shared::{
 pub use self::router::router;
 use self::{
     error::Code::{
-        Aborted, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused, LogNotFound,
-        MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RunAmbiguous, RunEnded, RunNotFound, StorageFull,
-        TooLarge, WaitTimeout,
+        Aborted, Conflict, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused,
+        LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RunAmbiguous, RunEnded, RunNotFound,
+        StorageFull, TooLarge, WaitTimeout,
     },
     route::Route,
 };
@@ -65,9 +65,11 @@ fn of_modules() -> Vec<Route> {
     vec![
         Route::put("/api/v1/modules", "save_module", modules::save)
             .about("modules", "Saves a module file as the next version of the module that it names")
+            .query::<modules::SaveQuery>()
             .takes_media("application/yaml", "The module file")
-            .json::<ModuleInfo>(201, "The version that was made, or the latest one if the file is the same")
-            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge, StorageFull]),
+            .json::<ModuleInfo>(201, "The version that was made")
+            .json::<ModuleInfo>(200, "The latest version, which says the same already")
+            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge, Conflict, StorageFull]),
         Route::get("/api/v1/modules", "list_modules", modules::list)
             .about("modules", "Lists the latest versions of modules, by path")
             .query::<modules::ListQuery>()

@@ -1,11 +1,6 @@
 //! Modules: save, list, show.
 
-use axum::{
-    Extension, Json,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use slipstream_shared::api::{ModuleInfo, Page};
@@ -29,14 +24,24 @@ pub(super) struct ListQuery {
     after: Option<String>,
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SaveQuery {
+    /// Why it is saved
+    #[serde(default)]
+    comment: String,
+}
+
 /// `PUT /api/v1/modules`
 pub(super) async fn save(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
+    QueryOf(query): QueryOf<SaveQuery>,
     YamlBody(text): YamlBody,
-) -> Result<Response, ApiError> {
-    let module = app.catalogue.put(&user.name, &text).await?;
-    Ok((StatusCode::CREATED, Json(module)).into_response())
+) -> Result<(StatusCode, Json<ModuleInfo>), ApiError> {
+    let stored = app.catalogue.put(&text, &user.name, &query.comment, app.seam.now()).await?;
+    let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(stored.info())))
 }
 
 /// `GET /api/v1/modules`
@@ -44,15 +49,12 @@ pub(super) async fn list(
     State(app): State<Shared>,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<Page<ModuleInfo>>, ApiError> {
-    let all = app.catalogue.list(None).await?;
-    let wanted = |module: &ModuleInfo| {
-        module.path.starts_with(&query.prefix) && query.after.as_ref().is_none_or(|after| module.path > *after)
-    };
-    let mut items: Vec<ModuleInfo> = all.into_iter().filter(wanted).take(PAGE + 1).collect();
-    let more = items.len() > PAGE;
-    items.truncate(PAGE);
-    let next = items.last().filter(|_| more).map(|module| module.path.clone());
-    Ok(Json(Page { items, next }))
+    let mut all = app.catalogue.list(None).await?;
+    all.retain(|(path, _)| path.starts_with(&query.prefix) && query.after.as_ref().is_none_or(|after| path > after));
+    let more = all.len() > PAGE;
+    all.truncate(PAGE);
+    let next = all.last().filter(|_| more).map(|(path, _)| path.clone());
+    Ok(Json(Page { items: all.iter().map(|(path, heading)| heading.info(path)).collect(), next }))
 }
 
 /// `GET /api/v1/modules/{*path}`
@@ -60,5 +62,5 @@ pub(super) async fn show(
     State(app): State<Shared>,
     PathOf(path): PathOf<String>,
 ) -> Result<Json<ModuleInfo>, ApiError> {
-    Ok(Json(app.catalogue.get(&path).await?))
+    Ok(Json(app.catalogue.get(&path).await?.info()))
 }

@@ -243,3 +243,80 @@ async fn stopping_releases_what_waits_at_once() {
     assert_eq!((wait.0, &wait.1["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
     assert!(!String::from_utf8_lossy(&feed.expect("ends properly").to_bytes()).contains("event: end"));
 }
+
+const IMAGE: &str = "slipstream: 1\nkind: image\nname: t/image\nnative: { fake: i }\nplatform: other\n";
+const COMPONENT: &str = "slipstream: 1\nkind: component\nname: t/one\nimage: t/image\ndeploy: |\n  true\n";
+
+async fn save(client: &mut Client, module: &str) -> (StatusCode, Value) {
+    let yaml = [("content-type", "application/yaml")];
+    let (status, body) = client.call(Method::PUT, "/api/v1/modules", &yaml, module.to_owned()).await;
+    (status, serde_json::from_slice(&body).expect("JSON"))
+}
+
+#[tokio::test]
+async fn modules_are_saved_listed_and_shown() {
+    let harness = Harness::start().await;
+    let mut client = harness.api().await;
+    assert_eq!(save(&mut client, IMAGE).await.0, StatusCode::CREATED);
+    assert_eq!(save(&mut client, IMAGE).await.0, StatusCode::OK, "nothing has changed");
+    let (status, saved) = save(&mut client, COMPONENT).await;
+    assert_eq!((status, &saved["path"], &saved["version"]), (StatusCode::CREATED, &json!("t/one"), &json!(1)));
+    let (_, listed) = client.get("/api/v1/modules?prefix=t/o").await;
+    assert_eq!((listed["items"].as_array().map(Vec::len), listed["items"][0].get("source")), (Some(1), None));
+    let (_, shown) = client.get("/api/v1/modules/t/one@1").await;
+    assert_eq!((&shown["source"], &shown["author"]), (&json!(COMPONENT), &json!("admin")));
+    let (status, problem) = save(&mut client, "slipstream: 1\nkind: imagine\n").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (422, &json!("invalid_module")));
+    assert_eq!(problem["problems"][1]["line"], 2, "{problem}");
+    assert_eq!(code(&mut client, Method::GET, "/api/v1/modules/t/one@2", None).await.1, "module_not_found");
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_gives_one_run_and_belongs_to_one_request() {
+    let harness = Harness::start().await;
+    let mut client = harness.api().await;
+    save(&mut client, IMAGE).await;
+    save(&mut client, COMPONENT).await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let (status, run) = client.call(Method::POST, "/api/v1/runs", &headers, r#"{"module": "t/one"}"#).await;
+        assert_eq!(status, StatusCode::CREATED, "{run:?}");
+        let run: Value = serde_json::from_slice(&run).expect("JSON");
+        assert_eq!((&run["module"], &run["owner"]), (&json!("t/one@1"), &json!("admin")));
+        ids.push(run["id"].clone());
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let (status, other) = client.call(Method::POST, "/api/v1/runs", &headers, r#"{"module": "t/one@1"}"#).await;
+    let other: Value = serde_json::from_slice(&other).expect("JSON");
+    assert_eq!((status.as_u16(), &other["code"]), (409, &json!("idempotency_key_reused")));
+    let (_, all) = client.get("/api/v1/runs").await;
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
+    for (body, status, word) in [
+        (json!({"module": "t/none"}), 404, "module_not_found"),
+        (json!({"module": "t/one", "set": {"nonsense": "1"}}), 422, "invalid_launch"),
+        (json!({"module": "t/one", "cloud": {"*": "mars"}}), 422, "invalid_launch"),
+        (json!({"modul": "t/one"}), 400, "invalid_request"),
+    ] {
+        let answered = code(&mut client, Method::POST, "/api/v1/runs", Some(body.clone())).await;
+        assert_eq!(answered, (status, word.to_owned()), "{body}");
+    }
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_launch_that_a_crash_interrupted_is_carried_out_by_the_next_request() {
+    let harness = Harness::start().await;
+    let mut client = harness.api().await;
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
+    // Reserved, but no run: the module does not exist yet, as if everything after that was lost.
+    let body = r#"{"module": "t/one"}"#;
+    let (status, _) = client.call(Method::POST, "/api/v1/runs", &headers, body).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    save(&mut client, IMAGE).await;
+    save(&mut client, COMPONENT).await;
+    let (status, _) = client.call(Method::POST, "/api/v1/runs", &headers, body).await;
+    assert_eq!(status, StatusCode::CREATED);
+    harness.coordinator.stop().await;
+}

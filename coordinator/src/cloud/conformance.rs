@@ -192,3 +192,28 @@ pub(super) fn request(subject: &dyn Subject, run: RunId, instance: &str, ordinal
         user_data: UserData(context),
     }
 }
+
+/// All processes of a coordinator under test. Whatever is left of them is killed when this is dropped.
+pub(super) struct Sweep(pub String);
+
+impl Sweep {
+    /// Their numbers and names.
+    pub(super) fn marked(&self) -> Vec<(i32, String)> {
+        let mark = format!("SLIPSTREAM_MACHINE={}/", self.0);
+        let marked = |entry: std::fs::DirEntry| {
+            let read = |file| std::fs::read(entry.path().join(file)).unwrap_or_default();
+            let found = String::from_utf8_lossy(&read("environ")).contains(&mark);
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            found.then(|| (pid, String::from_utf8_lossy(&read("comm")).trim().to_owned()))
+        };
+        std::fs::read_dir("/proc").expect("proc").flatten().filter_map(marked).collect()
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        for (pid, _) in self.marked() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod conformance;
 pub mod fake;
 mod local;
 mod process;
+mod qemu;
 mod settings;
 
 use std::fmt;
@@ -21,7 +22,7 @@ use slipstream_shared::{
 pub use self::settings::{CloudEnv, Kind, open};
 
 /// All kinds of cloud.
-pub static KINDS: &[Kind] = &[process::KIND, fake::KIND];
+pub static KINDS: &[Kind] = &[qemu::KIND, process::KIND, fake::KIND];
 
 /// Launches, finds and terminates machines on one cloud.
 ///

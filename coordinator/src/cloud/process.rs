@@ -141,7 +141,8 @@ fn claim(request: &LaunchRequest, folders: &Folders, addresses: &Addresses) -> R
     }
     let used = addresses.get_or_insert_default();
     let private = address(&format!("{}/{}", request.key.run, request.name), used);
-    let record = Record { key: request.key.clone(), image: request.image.clone(), private, ssh_port: None };
+    let (key, image) = (request.key.clone(), request.image.clone());
+    let record = Record { key, image, digest: None, private, ssh_port: None };
     let machine = folders.claim(&request.name, record, |dir| {
         let file = dir.join(USER_DATA);
         write_atomic(&file, user_data.as_bytes()).map_err(|e| failed("write", &file, &e))

@@ -88,6 +88,8 @@ impl EventStream {
             match step {
                 Ok(Some(chunk)) if self.parser.push(&chunk) => {}
                 Ok(Some(_)) => return Ok(self.lost("an event is larger than any may be".to_owned())),
+                // Proxies end streams that work, once in a while: that alone is no news.
+                Ok(None) if self.lost_since.is_none() => drop(self.lost(String::new())),
                 Ok(None) => return Ok(self.lost("the coordinator ended the stream".to_owned())),
                 // A run may be quiet for long; asking again shows whether the coordinator is there.
                 Err(ClientError::Http(error)) if error.is_silence() => self.body = None,

@@ -85,6 +85,12 @@ impl Problems {
         }
     }
 
+    /// Notes those that another look has found.
+    pub fn extend(&mut self, others: Problems) {
+        self.0.extend(others.0);
+        self.0.truncate(MOST);
+    }
+
     /// True while nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -472,7 +472,7 @@ fn circles_of_waits_are_found() {
         (
             "a: {image: i, env: {X: \"${b.v}\"}, publish: {u: {}}, deploy: x}\n  b: {image: i, env: {X: \"${a.u}\"}, publish: {v: {}}, deploy: x}",
             vec![format!(
-                "2:26: this waits for itself: deploy of a -> b.v -> deploy of b -> a.u -> deploy of a ({hint})"
+                "2:26: this waits for itself: deploy of a -> ${{b.v}} -> deploy of b -> ${{a.u}} -> deploy of a ({hint})"
             )],
         ),
         // A default is there from the beginning, and an install script may set a value early.
@@ -495,16 +495,16 @@ fn circles_of_waits_are_found() {
         ),
         (
             "a: {image: i, publish: {u: {}}, env: {X: \"${u}\"}, deploy: x}",
-            vec![format!("2:44: this waits for itself: deploy of a -> a.u -> deploy of a ({hint})")],
+            vec![format!("2:44: this waits for itself: deploy of a -> ${{a.u}} -> deploy of a ({hint})")],
         ),
         (
             "a: {image: i, needs: [b.ready], publish: {u: {}}, deploy: x}\n  b: {image: i, ready: {http: \"http://${a.u}/\"}, deploy: x}",
-            vec![format!("2:25: this waits for itself: deploy of a -> b.ready -> a.u -> deploy of a ({hint})")],
+            vec![format!("2:25: this waits for itself: deploy of a -> b.ready -> ${{a.u}} -> deploy of a ({hint})")],
         ),
         (
             "a: {image: i, publish: {u: {default: \"${b.v}\"}}}\n  b: {image: i, publish: {v: {default: \"${a.u}\"}}}",
             vec![
-                "2:27: this value is made of itself: a.u -> b.v -> a.u (give one of them a value without a reference)"
+                "2:27: this value is made of itself: ${a.u} -> ${b.v} -> ${a.u} (give one of them a value without a reference)"
                     .to_owned(),
             ],
         ),
@@ -518,7 +518,7 @@ fn circles_of_waits_are_found() {
     }
     assert_eq!(
         in_component("params: {a: {default: \"${b}\"}, b: {default: \"${a}\"}}"),
-        ["1:10: this value is made of itself: a -> b -> a (give one of them a value without a reference)"]
+        ["1:10: this value is made of itself: ${a} -> ${b} -> ${a} (give one of them a value without a reference)"]
     );
 }
 
@@ -532,7 +532,7 @@ fn a_circle_through_a_used_component_is_found_in_the_application() {
     assert_eq!(problems.len(), 1);
     assert!(
         problems[0].to_string().starts_with(
-            "5:33: this waits for itself: a.peer -> b.mine -> deploy of b -> b.peer -> a.mine -> deploy of a -> a.peer"
+            "5:33: this waits for itself: ${a.peer} -> ${b.mine} -> deploy of b -> ${b.peer} -> ${a.mine} -> deploy of a -> ${a.peer}"
         ),
         "{}",
         problems[0]

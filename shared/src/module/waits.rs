@@ -5,7 +5,7 @@
 //! without one, for the `deploy` that sets it; a ready check waits for `deploy`. A cycle in it would only
 //! show as a run that never gets Ready; so would a chain of references longer than runs follow. What scripts do with `ss-get` is theirs: they may hand-shake.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Layers, Used,
@@ -93,8 +93,8 @@ impl<'a> Graph<'a> {
             *next += 1;
             if on_way.contains(&to) {
                 report(&way, to, problems);
-            } else if !done.contains_key(&to) {
-                done.insert(to, 0);
+            } else if let Entry::Vacant(new) = done.entry(to) {
+                new.insert(0);
                 on_way.insert(to);
                 way.push((to, self.edges(to), 0));
             }
@@ -202,7 +202,7 @@ fn show(moment: Moment<'_>) -> String {
         Moment::Deployed(None) => "deploy".to_owned(),
         Moment::Ready(Some(node)) => format!("{node}.ready"),
         Moment::Ready(None) => "ready".to_owned(),
-        Moment::Value(Some(node), name) => format!("{node}.{name}"),
-        Moment::Value(None, name) => name.to_owned(),
+        Moment::Value(Some(node), name) => format!("${{{node}.{name}}}"),
+        Moment::Value(None, name) => format!("${{{name}}}"),
     }
 }

@@ -21,6 +21,8 @@ use crate::cloud::CloudError;
 /// The longest path of a folder whose sockets have names of up to 24 bytes.
 const SOCKET_DIR_MAX: usize = 107 - 25;
 
+const MACHINE: &str = "machine.json";
+
 /// The folder of a machine's sockets.
 pub(in crate::cloud) const SOCKETS: &str = "run";
 
@@ -31,6 +33,9 @@ pub(in crate::cloud) struct Record {
     pub key: AttemptKey,
     /// What it was made of.
     pub image: String,
+    /// What that was made of in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Its address on the network of the run.
     pub private: Ipv4Addr,
     /// The port of this host that leads to its ssh port.
@@ -50,6 +55,13 @@ pub(in crate::cloud) struct Machine {
 }
 
 impl Machine {
+    /// Writes down what has changed in the record.
+    pub(in crate::cloud) fn save(&self) -> Result<(), CloudError> {
+        let file = self.dir.join(MACHINE);
+        let json = serde_json::to_vec_pretty(&self.record).map_err(|e| CloudError::Permanent(e.to_string()))?;
+        write_atomic(&file, &json).map_err(|e| failed("write", &file, &e))
+    }
+
     /// Notes that the machine is to go, for whoever looks before it is gone.
     pub(in crate::cloud) fn mark_terminating(&self) -> Result<(), CloudError> {
         fs::write(self.dir.join("terminating"), "").map_err(|e| failed("write to", &self.dir, &e))
@@ -135,7 +147,7 @@ impl Folders {
         let begin = || {
             remove_if_there(&hidden)?;
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&hidden)?;
-            write_atomic(&hidden.join("machine.json"), &json)
+            write_atomic(&hidden.join(MACHINE), &json)
         };
         let made = begin().map_err(|e| failed("make", &dir, &e)).and_then(|()| fill(&hidden));
         let made = made.and_then(|()| fs::rename(&hidden, &dir).map_err(|e| failed("make", &dir, &e)));
@@ -193,7 +205,7 @@ fn entries(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 }
 
 fn read(name: &str, dir: PathBuf) -> io::Result<Option<Machine>> {
-    let file = dir.join("machine.json");
+    let file = dir.join(MACHINE);
     let json = match fs::read(&file) {
         // Gone between two looks, or not one of ours.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),

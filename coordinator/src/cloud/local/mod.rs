@@ -12,13 +12,10 @@ use super::CloudError;
 
 pub(super) use self::{
     error::{failed, spawn_failed},
-    folder::{Folders, Machine, Record, SOCKETS, make_socket_dir, write_atomic},
+    folder::{Folders, Machine, Record, SOCKETS, make_socket_dir, socket_path, write_atomic},
     host::{Host, Life},
     processes::{Marker, Processes},
 };
-
-#[cfg(test)]
-pub(super) use self::folder::socket_path;
 
 /// How much of a log or console is shown.
 const TAIL: u64 = 64 * 1024;
@@ -51,6 +48,8 @@ pub(super) fn tail(path: &Path) -> Result<Option<String>, CloudError> {
 /// The last lines of a log that say something, for the reason of a failure.
 pub(super) fn last_words(path: &Path) -> String {
     let text = tail(path).ok().flatten().unwrap_or_default();
+    // Firmware and boot loaders paint.
+    let text = text.replace(|c: char| c.is_control() && c != '\n', "");
     let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).rev().take(5).collect();
     lines.reverse();
     if lines.is_empty() {

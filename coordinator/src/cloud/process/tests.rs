@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use crate::{
     cloud::{
-        conformance::{self, Subject, request, running},
+        conformance::{self, Subject, Sweep, request, running},
         local::socket_path,
         open,
     },
@@ -21,11 +21,11 @@ echo agent runs
 sleep 1000
 "#;
 
-/// A cloud in a folder of its own. When dropped, all its processes are killed.
+/// A cloud in a folder of its own. What it leaves elsewhere goes when it is dropped.
 struct Cloud {
     folder: tempfile::TempDir,
     data: PathBuf,
-    id: String,
+    sweep: Sweep,
 }
 
 impl Cloud {
@@ -35,29 +35,16 @@ impl Cloud {
         fs::write(&agent, script).expect("written");
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("executable");
         let data = folder.path().join("data");
-        Cloud { id: format!("test-{}", folder.path().display()), data, folder }
+        Cloud { sweep: Sweep(format!("test-{}", folder.path().display())), data, folder }
     }
 
     fn env(&self) -> CloudEnv {
-        CloudEnv { data: self.data.clone(), seam: Seam::real(), coordinator_id: self.id.clone() }
-    }
-
-    fn marked(&self) -> Vec<String> {
-        let all = fs::read_dir("/proc").expect("proc").flatten();
-        let marked = all.filter(|entry| {
-            let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-            String::from_utf8_lossy(&environ).contains(&format!("{}={}/", Marker::VARIABLE, self.id))
-        });
-        marked.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        CloudEnv { data: self.data.clone(), seam: Seam::real(), coordinator_id: self.sweep.0.clone() }
     }
 }
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        for pid in self.marked() {
-            let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
         for machine in Folders::new(&self.data).all().unwrap_or_default() {
             drop(fs::remove_dir_all(socket_path(&machine.dir.join(SOCKETS))));
         }
@@ -86,7 +73,7 @@ impl Subject for Cloud {
     }
 
     async fn assert_clean(&self, run: RunId) {
-        assert_eq!(self.marked(), [""; 0], "no process is left");
+        assert_eq!(self.sweep.marked(), [], "no process is left");
         assert!(!self.data.join(run.short()).exists(), "no folder is left");
     }
 }

@@ -1,0 +1,58 @@
+//! Asks a running QEMU how its guest is, over its QMP socket.
+
+use std::{fs::File, io, os::fd::AsRawFd as _, path::Path, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+};
+
+use super::QMP;
+use crate::cloud::MachineState;
+
+/// How long an answer may take. QEMU serves one client at a time, and none while it is busy.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "return")]
+    answer: Option<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: Option<String>,
+}
+
+/// The state of a machine whose QEMU runs.
+pub(super) async fn state(dir: &Path) -> MachineState {
+    // A QEMU that does not answer is busy: that it runs is known.
+    let status = tokio::time::timeout(PATIENCE, status(dir)).await.ok().and_then(Result::ok);
+    match status.as_deref().unwrap_or("running") {
+        "prelaunch" => MachineState::Pending,
+        "paused" | "shutdown" | "suspended" => MachineState::Stopped,
+        "guest-panicked" => MachineState::Failed("its kernel has panicked".to_owned()),
+        "internal-error" => MachineState::Failed("QEMU stopped it after an error of its own".to_owned()),
+        "io-error" => MachineState::Failed("its disk cannot be written: the disk of this host may be full".to_owned()),
+        _ => MachineState::Running,
+    }
+}
+
+async fn status(dir: &Path) -> io::Result<String> {
+    // The path of a socket may have 107 bytes; through the folder's descriptor any folder is near.
+    let folder = File::open(dir)?;
+    let socket = UnixStream::connect(format!("/proc/self/fd/{}/{QMP}", folder.as_raw_fd())).await?;
+    let (reader, mut writer) = socket.into_split();
+    let asked = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n";
+    writer.write_all(asked).await?;
+    let mut lines = BufReader::new(reader).lines();
+    // Before the answer come the greeting, an empty answer, and whatever happens meanwhile.
+    while let Some(line) = lines.next_line().await? {
+        let message: Message = serde_json::from_str(&line).map_err(io::Error::other)?;
+        if let Some(status) = message.answer.and_then(|answer| answer.status) {
+            return Ok(status);
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
