@@ -32,6 +32,7 @@ vm|depmod|kmod|resolving the kernel modules of an image
 vm|zstd|zstd|reading packages and kernel modules
 vm|xz|xz-utils|reading packages and kernel modules
 image|mmdebstrap|mmdebstrap|making the root of the Debian image
+image|newuidmap|uidmap|making the Debian image without being root
 image|mke2fs|e2fsprogs|making its disk
 image|qemu-img|qemu-utils|converting its disk to qcow2
 image|cpio|cpio|packing its initrd

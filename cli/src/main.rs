@@ -1,1 +1,64 @@
-fn main() {}
+//! `slipstream`, the command line of SlipStream: everything a person or a pipeline does with a
+//! coordinator, over its REST API.
+//!
+//! Results go to standard output, everything else to standard error; see `docs/glossary.md` for the
+//! exit codes.
+
+mod args;
+mod context;
+mod coordinator;
+mod exit;
+mod module;
+mod output;
+mod param;
+mod profile;
+mod progress;
+mod run;
+mod source;
+mod ssh;
+mod table;
+mod up;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Args, Noun},
+    context::Context,
+    exit::Exit,
+};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let context = Context::new(args.global);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return context.report(&anyhow::Error::new(error).context("cannot start")).into(),
+    };
+    runtime.block_on(run(&context, args.noun)).into()
+}
+
+async fn run(context: &Context, noun: Noun) -> Exit {
+    // `up` cleans up when it is interrupted; everything else just stops looking.
+    let result = match noun {
+        Noun::Up(command) => up::run(context, command).await,
+        noun => tokio::select! {
+            result = dispatch(context, noun) => result,
+            _ = tokio::signal::ctrl_c() => Ok(context.interrupted()),
+        },
+    };
+    result.unwrap_or_else(|error| context.report(&error))
+}
+
+async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
+    match noun {
+        Noun::Up(command) => up::run(context, command).await,
+        Noun::Module(command) => module::run(context, command).await,
+        Noun::Run(command) => run::run(context, command).await,
+        Noun::Param(command) => param::run(context, command).await,
+        Noun::Ssh(command) => ssh::run(context, command).await,
+        Noun::Profile(command) => profile::run(context, command),
+    }
+}

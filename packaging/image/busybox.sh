@@ -25,6 +25,8 @@ done
 [ -x "$agent" ] || die "no agent at $agent: build it first (make build)"
 need cpio modprobe
 
+mkdir -p "$out"
+lock "$out"
 kernel=$("$here/kernel.sh" "$cache")
 unpack_package busybox-static "$cache"
 busybox=$unpacked/bin/busybox
@@ -40,10 +42,10 @@ if has_digest "$out" "$inputs"; then
     exit 0
 fi
 
-mkdir -p "$out"
-root=$(mktemp -d "$out/.root.XXXXXX")
-trap 'rm -rf "$root"' EXIT
-chmod 0755 "$root"
+work=$(mktemp -d "$out/.work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+mkdir -m 0755 "$root"
 for dir in bin dev etc proc root run sbin sys tmp usr/bin usr/sbin var/www mnt opt home; do
     mkdir -p "$root/$dir"
 done
@@ -52,7 +54,7 @@ chmod 0700 "$root/var/lib/slipstream"
 cp -R "$here/busybox/." "$root"
 # Whatever the umask of whoever checked this out.
 chmod -R go+rX "$root/etc" "$root/init"
-chmod 0755 "$root/init" "$root/etc/agent"
+chmod 0755 "$root/init" "$root/etc/agent" "$root/etc/acpi/PWRF/00000080"
 install -m 0755 "$here/common/udhcpc.script" "$root/etc/udhcpc.script"
 
 install -m 0755 "$busybox" "$root/bin/busybox"
@@ -64,9 +66,8 @@ install_agent "$agent" "$root"
 add_modules "$kernel" "$root" virtio_pci virtio_net virtio_blk virtio_console \
     virtio_rng qemu_fw_cfg button evdev
 
-# A new image replaces an old one only when whole: no manifest, no image.
-rm -f "$out/manifest.json"
-pack_initrd "$root" "$out/initrd"
-cp -L "$kernel/vmlinuz" "$out/vmlinuz"
+pack_initrd "$root" "$work/initrd"
+cp -L "$kernel/vmlinuz" "$work/vmlinuz"
+publish "$work" "$out" vmlinuz initrd
 write_manifest "$out" busybox busybox "" "$append" 96 "$inputs"
 say "made $out ($(du -k "$out/initrd" | cut -f1) KiB of initrd)"

@@ -33,6 +33,7 @@ done
 [ -n "$agent" ] || usage
 [ -x "$agent" ] || die "no agent at $agent: build it first (make build)"
 need mmdebstrap mke2fs qemu-img cpio modprobe
+[ "$(id -u)" = 0 ] || need unshare newuidmap
 
 # Prints the sources.list of the image: the archives of this machine, their suites
 # renamed when another release is asked for.
@@ -55,6 +56,7 @@ sources_list() {
 mkdir -p "$out" "$cache"
 out=$(realpath "$out")
 cache=$(realpath "$cache")
+lock "$out"
 kernel=$("$here/kernel.sh" "$cache")
 unpack_package busybox-static "$cache"
 busybox=$unpacked/bin/busybox
@@ -87,9 +89,7 @@ if [ ! -e "$tar" ]; then
         { tail -n 20 "$tar.log" >&2; die "the bootstrap failed: see $tar.log"; }
 fi
 
-# A new image replaces an old one only when whole: no manifest, no image.
-rm -f "$out/manifest.json"
-initrd=$work/initrd
+initrd=$work/initrd.root
 mkdir -p "$initrd/bin" "$initrd/dev" "$initrd/proc" "$initrd/sys" "$initrd/sysroot"
 install -m 0755 "$here/debian/initrd/init" "$initrd/init"
 install -m 0755 "$busybox" "$initrd/bin/busybox"
@@ -98,16 +98,17 @@ for applet in sh mount umount insmod findfs usleep cat ls poweroff switch_root; 
 done
 add_modules "$kernel" "$initrd" ext4 virtio_pci virtio_blk virtio_net virtio_console \
     virtio_rng qemu_fw_cfg button evdev
-pack_initrd "$initrd" "$out/initrd"
-cp -L "$kernel/vmlinuz" "$out/vmlinuz"
+pack_initrd "$initrd" "$work/initrd"
+cp -L "$kernel/vmlinuz" "$work/vmlinuz"
 
 set -- "$here/debian/assemble.sh" "$tar" "$kernel" "$busybox" "$agent" "$unit" "$size" "$work" "$work/disk.qcow2"
 if [ "$(id -u)" = 0 ]; then
     "$@"
 else
     unshare --map-root-user --map-auto "$@" ||
-        die "cannot assemble the disk as a plain user: install uidmap, or run this as root"
+        die "cannot assemble the disk as a plain user (user namespaces off?): run this as root"
 fi
-mv "$work/disk.qcow2" "$out/disk.qcow2"
-write_manifest "$out" "debian-$suite" debian disk.qcow2 "$append" 256 "$inputs"
+publish "$work" "$out" vmlinuz initrd disk.qcow2
+version=$(tar --extract --to-stdout --file "$tar" ./usr/lib/os-release | sed -n 's/^VERSION_ID="\(.*\)"/\1/p')
+write_manifest "$out" "debian-${version:-$suite}" debian disk.qcow2 "$append" 256 "$inputs"
 say "made $out ($(du -m "$out/disk.qcow2" | cut -f1) MiB of disk)"

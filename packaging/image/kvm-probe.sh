@@ -46,6 +46,7 @@ fi
 work=$(mktemp -d)
 qemu=
 gone() { ! kill -0 "$qemu" 2>/dev/null; }
+# shellcheck disable=SC2317 # called by the trap
 finish() {
     # Only our own process, and without waiting for it: one that hangs in the kernel
     # would hang us too.

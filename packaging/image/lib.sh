@@ -18,7 +18,14 @@ need() {
 }
 
 # Where images and downloads are kept unless the caller says otherwise.
-image_dir() { echo "${SLIPSTREAM_IMAGE_DIR:-target/images}"; }
+# shellcheck disable=SC2154 # $here is the folder of the script that sources this
+image_dir() { echo "${SLIPSTREAM_IMAGE_DIR:-$(realpath -m "$here/../../target/images")}"; }
+
+# lock DIR: until this script ends. Tests ask for the same image at the same time.
+lock() {
+    exec 9>"$1/.lock"
+    flock 9
+}
 
 # digest FILE...: one SHA-256 over contents only, so that moved files count as equal.
 digest() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
@@ -96,8 +103,20 @@ has_digest() {
     grep -qs "\"input_digest\": *\"$2\"" "$1/manifest.json"
 }
 
-# write_manifest DIR NAME PLATFORM DISK APPEND MIN_RAM DIGEST: last, and by rename,
-# so that a half-made image is never taken for one. DISK may be empty.
+# publish WORK DIR FILE...: by rename, never in place: whoever has a file open, or a
+# hard link to it (a VM whose overlay is backed by it), keeps the old content. Without
+# manifest.json, which goes first and is written last, there is no image.
+publish() {
+    work_dir=$1 image=$2
+    shift 2
+    rm -f "$image/manifest.json"
+    for file in "$@"; do
+        sync "$work_dir/$file"
+        mv "$work_dir/$file" "$image/$file"
+    done
+}
+
+# write_manifest DIR NAME PLATFORM DISK APPEND MIN_RAM DIGEST: DISK may be empty.
 write_manifest() {
     cat >"$1/manifest.json.new" <<END
 {

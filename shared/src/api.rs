@@ -272,3 +272,25 @@ pub struct AbortRequest {
     /// Why.
     pub reason: String,
 }
+
+/// The output of a step, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogInfo {
+    /// The step's place in the node's steps followed by its report.
+    pub index: u32,
+    /// Its name.
+    pub step: String,
+    /// Bytes so far.
+    pub size: u64,
+    /// True when nothing will be added.
+    pub ended: bool,
+}
+
+/// A report that can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportInfo {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Its size in bytes.
+    pub size: u64,
+}

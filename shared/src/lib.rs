@@ -4,12 +4,16 @@
 
 pub mod api;
 pub mod backoff;
+pub mod client;
 pub mod context;
 pub mod error_chain;
 pub mod event;
+pub mod http;
 pub mod id;
 pub mod link;
+pub mod module;
 pub mod parameter;
 pub mod plan;
+pub mod predefined;
 pub mod state;
 pub mod template;

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     event::StepResult,
@@ -319,7 +319,7 @@ pub struct AgentPlan {
     /// any: `SLIPSTREAM_READY` holds the port or URL.
     pub ready: Option<ReadyPlan>,
     /// Steps known to the coordinator as finished, with how.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbered")]
     pub finished: BTreeMap<u32, StepResult>,
     /// Set when the run is aborted already.
     #[serde(default)]
@@ -330,6 +330,12 @@ pub struct AgentPlan {
     /// The package manager family of the image, such as `debian`, where its module says it.
     #[serde(default)]
     pub platform: Option<String>,
+}
+
+/// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.
+fn numbered<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, StepResult>, D::Error> {
+    let text = BTreeMap::<String, StepResult>::deserialize(from)?;
+    text.into_iter().map(|(key, value)| key.parse().map(|key| (key, value)).map_err(D::Error::custom)).collect()
 }
 
 /// One script.
@@ -349,4 +355,30 @@ pub struct AgentStep {
     /// Fixed variables of a step that is not gated.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_nested_line_reads_back() {
+        let result = StepResult { exit: Some(0), ..StepResult::default() };
+        let plan = AgentPlan { finished: BTreeMap::from([(3, result.clone())]), ..AgentPlan::default() };
+        let refused = RefusedChange { code: RefusedCode::UnknownKey, message: "no".into() };
+        for down in [
+            Down::Plan(plan),
+            Down::Answer { id: 7, reply: Reply::Refused(refused.clone()) },
+            Down::Answer { id: 7, reply: Reply::Value { value: None } },
+            Down::Done { op: 1, refused: Some(refused) },
+        ] {
+            let line = serde_json::to_string(&down).expect("serializes");
+            assert_eq!(serde_json::from_str::<Down>(&line).expect(&line), down);
+        }
+        for change in [Change::StepFinished { index: 2, result }, Change::CancelAbort] {
+            let up = Up::Do { op: 9, change };
+            let line = serde_json::to_string(&up).expect("serializes");
+            assert_eq!(serde_json::from_str::<Up>(&line).expect(&line), up);
+        }
+    }
 }

@@ -21,6 +21,9 @@ mod token;
 mod waiters;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,

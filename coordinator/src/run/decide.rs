@@ -57,6 +57,13 @@ impl Run {
         if self.state.is_final() {
             return decision;
         }
+        // Failures first: a machine that cannot come is not one less to wait for.
+        if self.state < RunState::SendingReports && self.terminate.is_none() {
+            self.enforce_deadlines(now, &mut decision);
+            if !decision.events.is_empty() {
+                return decision;
+            }
+        }
         let next = self.next_state(now, &mut decision);
         if next != self.state {
             decision.events.push(Event::StateChanged { state: next });
@@ -66,7 +73,6 @@ impl Run {
             RunState::Finalizing => self.remove_machines(&mut decision),
             RunState::Initializing | RunState::Provisioning | RunState::Executing => {
                 self.launch_machines(now, &mut decision);
-                self.enforce_deadlines(now, &mut decision);
             }
             RunState::SendingReports => decision.commands.push(Command::Report),
             _ => {}

@@ -11,6 +11,9 @@ pub mod fold;
 pub mod value;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

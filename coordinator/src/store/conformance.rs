@@ -3,7 +3,7 @@
 //! Not only for tests of this crate: a backend that injects faults under simulation is checked by it
 //! too. A broken promise panics.
 
-use std::{collections::BTreeMap, sync::Arc, task::Poll};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{FutureExt, future};
 
@@ -41,7 +41,7 @@ pub async fn check_reopen<F: Fn() -> Arc<dyn Backend>>(open: F) {
     let pending = (0..20).map(|i| store.append(writes(vec![put(&format!("pending{i:02}"), "1")])));
     let mut pending: Vec<_> = pending.collect();
     for append in &mut pending {
-        if let Poll::Ready(answer) = futures_util::poll!(append.as_mut()) {
+        if let Some(answer) = append.as_mut().now_or_never() {
             answer.expect("appends");
             *append = future::ready(Ok(())).boxed();
         }

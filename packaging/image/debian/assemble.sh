@@ -4,7 +4,7 @@
 # assemble.sh TAR KERNEL_DIR BUSYBOX AGENT UNIT SIZE WORK_DIR DISK
 set -eu
 here=$(dirname "$(realpath "$0")")
-# shellcheck source=packaging/image/lib.sh
+# shellcheck source=SCRIPTDIR/../lib.sh
 . "$here/../lib.sh"
 tar=$1 kernel=$2 busybox=$3 agent=$4 unit=$5 size=$6 work=$7 disk=$8
 

@@ -20,11 +20,11 @@ use crate::store::{StoreError, layout};
 ///
 /// sled takes a segment for reusable when its content was written again at least one whole segment
 /// earlier, but it does not make sure that this has reached the disk; the sync after each group does. So
-/// a group (at most `MAX_BATCH`, measured up to three times that in the log) must fit in one segment.
+/// a group (at most `MAX_BATCH`, measured as up to three times that in the log) must fit in one segment.
 const SEGMENT: usize = 4 * 1024 * 1024;
 
-/// What sled keeps in memory of what it has read.
-const CACHE: u64 = 16 * 1024 * 1024;
+/// What sled keeps in memory of what it has read, by size on disk; in memory it is two to three times that.
+const CACHE: u64 = 8 * 1024 * 1024;
 
 /// A group is refused when less is free, because sled cannot go on after a write that failed: what the
 /// log of a group takes, the rest of its segment, and room for others who fill the same disk.

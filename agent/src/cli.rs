@@ -1,0 +1,139 @@
+//! The command line of `slipstream-agent`. That of the `ss-` names is in `cmd::original`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// The SlipStream agent of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "slipstream-agent", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 local failure, 2 usage, 3 not set, 4 timeout, 5 run aborted, \
+6 agent or coordinator unreachable, 7 refused, 8 run has ended.\n\
+A key is `name` (of this machine), `node:name`, `node.index:name` or `ss:name` (of the run).";
+
+/// What the agent can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: find the contextualization data, enrol, run what the coordinator says.
+    ///
+    /// Ends with 0 when the machine belongs to no run, or on SIGTERM. With contextualization data that
+    /// can not be used, or after a final refusal, it stays idle so that `status` can tell why.
+    Boot {
+        /// A file with user data or JSON, instead of looking for one.
+        #[arg(long, value_name = "FILE")]
+        context: Option<PathBuf>,
+        /// Where to keep what must survive a reboot.
+        #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
+        state_dir: PathBuf,
+        /// Where to put the socket and the folder of command names.
+        #[arg(long, value_name = "DIR", default_value = crate::RUN_DIR)]
+        run_dir: PathBuf,
+        /// Look for contextualization data below this folder instead of `/`.
+        #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+        root: PathBuf,
+    },
+    /// Print a parameter; wait until it is set.
+    Get {
+        /// Give up after so many seconds; 0, the default, waits until the run's own deadline.
+        #[arg(long, value_name = "S", default_value_t = 0)]
+        timeout: u64,
+        /// Do not wait: exit with 3 if it is not set.
+        #[arg(long)]
+        noblock: bool,
+        /// Go on when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// Which one.
+        key: String,
+    },
+    /// Set a parameter.
+    Set {
+        /// Also when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// Which one.
+        key: String,
+        /// Its value.
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Take the value of a parameter away.
+    Unset {
+        /// Also when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// Which one.
+        key: String,
+    },
+    /// Wait until a parameter is set, or has a value. Prints nothing.
+    Wait {
+        /// Give up after so many seconds; 0, the default, waits until the run's own deadline.
+        #[arg(long, value_name = "S", default_value_t = 0)]
+        timeout: u64,
+        /// Go on when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// Which one, and which value.
+        #[arg(value_name = "KEY[=VALUE]")]
+        condition: String,
+    },
+    /// Show a line of text as this machine's state (`statecustom`).
+    Display {
+        /// Also when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// The line.
+        #[arg(allow_hyphen_values = true)]
+        text: String,
+    },
+    /// Abort the run.
+    Abort {
+        /// Take the abort back instead.
+        #[arg(long)]
+        cancel: bool,
+        /// Why.
+        #[arg(allow_hyphen_values = true)]
+        reason: Option<String>,
+    },
+    /// Print a random string of letters and digits, and set a parameter to it.
+    Random {
+        /// Its length.
+        #[arg(short, long, value_name = "N", default_value_t = 12)]
+        size: usize,
+        /// Which one.
+        key: Option<String>,
+    },
+    /// Show how far the agent has come.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Wait until it is ready, or can not be.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Run a script for the daemon and record how it ended.
+    #[command(hide = true)]
+    RunStep {
+        /// Where to record it.
+        record: PathBuf,
+        /// The script.
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Look for contextualization data and show what each source says.
+    Detect {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Look below this folder instead of `/`.
+        #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+        root: PathBuf,
+    },
+}

@@ -1,0 +1,127 @@
+//! The commands about parameters, for both faces of the program.
+
+use std::{io, time::Duration};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::{complain, end_of, print};
+use crate::{
+    exit::End,
+    socket::{
+        Answer, Request,
+        client::{self, Pending},
+    },
+};
+
+/// A value that is not there after this time is announced as waited for.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// A read of a parameter.
+pub(super) struct Get {
+    pub(super) timeout: Option<u64>,
+    pub(super) noblock: bool,
+    pub(super) ignore_abort: bool,
+    pub(super) key: String,
+}
+
+impl Get {
+    /// Asks without waiting for the answer, so that several can be asked at once.
+    pub(super) fn ask(&self) -> io::Result<Pending> {
+        client::ask(&Request::Get {
+            key: self.key.clone(),
+            wait: !self.noblock,
+            equals: None,
+            timeout: self.timeout,
+            ignore_abort: self.ignore_abort,
+        })
+    }
+
+    /// The value; `None` if it is not set and need not be. An error has been shown already.
+    pub(super) fn run(&self) -> Result<Option<String>, End> {
+        let answer = self.ask().and_then(|mut pending| patiently(&mut pending, &self.key));
+        value_of(answer.unwrap_or_else(|e| client::unreachable(&e)))
+    }
+}
+
+/// Waits for an answer, and says so if it does not come at once.
+pub(super) fn patiently(pending: &mut Pending, key: &str) -> io::Result<Answer> {
+    if let Some(answer) = pending.answer(Some(AT_ONCE))? {
+        return Ok(answer);
+    }
+    eprintln!("Waiting for {key}");
+    loop {
+        if let Some(answer) = pending.answer(None)? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// The value an answer holds. An error has been shown already.
+pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
+    match answer {
+        Answer::Value { value } => Ok(value),
+        Answer::Failed { end, message } => Err(complain(end, &message)),
+        Answer::Done { .. } | Answer::Status(_) => Err(complain(End::Failed, "the agent answered something else")),
+    }
+}
+
+pub(super) fn set(key: String, value: Option<String>, ignore_abort: bool) -> End {
+    end_of(client::call(&Request::Set { key, value, ignore_abort }))
+}
+
+pub(super) fn abort(reason: Option<String>) -> End {
+    let reason = reason.unwrap_or_else(|| "(unspecified)".to_owned());
+    end_of(client::call(&Request::Abort { reason }))
+}
+
+pub(super) fn cancel_abort() -> End {
+    end_of(client::call(&Request::CancelAbort))
+}
+
+pub(super) fn wait(timeout: Option<u64>, ignore_abort: bool, condition: &str) -> End {
+    let (key, equals) = match condition.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (condition.to_owned(), None),
+    };
+    end_of(client::call(&Request::Get { key, wait: true, equals, timeout, ignore_abort }))
+}
+
+pub(super) fn random(size: usize, key: Option<String>) -> End {
+    let Some(text) = random_text(size) else {
+        return complain(End::Failed, "the system has no randomness");
+    };
+    let end = match key {
+        Some(key) => set(key, Some(text.clone()), false),
+        None => End::Ok,
+    };
+    if end == End::Ok { print(&text) } else { end }
+}
+
+/// Letters and digits, each as likely as any other.
+fn random_text(size: usize) -> Option<String> {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut text = String::with_capacity(size);
+    let mut bytes = [0; 64];
+    while text.len() < size {
+        SystemRandom::new().fill(&mut bytes).ok()?;
+        // 248 is the largest multiple of 62 in a byte; the rest would favour the first letters.
+        let letters = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(*b) % 62]));
+        text.extend(letters.take(size - text.len()));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_texts_have_the_size_asked_for_and_differ() {
+        for size in [0, 1, 12, 500] {
+            let text = random_text(size).unwrap();
+            assert_eq!(text.len(), size);
+            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric()));
+        }
+        assert_ne!(random_text(12), random_text(12));
+    }
+}

@@ -1,0 +1,362 @@
+//! What the agent and its coordinator have to say to each other, whether or not they can just now.
+//!
+//! [`Link`] is the room everything else talks to: questions wait in it, changes are on disk in it
+//! ([`spool`]), output is queued in it ([`outlet`]). A connection ([`session`]) only carries its content
+//! to and fro; when it breaks, all that is unanswered is said again on the next one ([`keep`]).
+//!
+//! Invariant: a change has its number on disk before anyone is told that it was made.
+
+pub mod keep;
+pub mod outlet;
+pub mod session;
+pub mod spool;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::Path,
+    sync::{Mutex, MutexGuard},
+};
+
+use slipstream_shared::{
+    event::StepResult,
+    link::{AgentPlan, Change, Down, RefusedChange, RefusedCode, Reply, Up},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{outlet::Outlet, spool::Spool};
+
+/// Where a connection picks up what is to be sent.
+pub type Sender = mpsc::UnboundedSender<Up>;
+
+/// Whether the coordinator can be talked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Not now, and why.
+    Away(String),
+    /// Yes.
+    Up,
+    /// Never again, and why.
+    Gone(String),
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// The coordinator has applied it.
+    Applied,
+    /// It is on disk and will be sent when the coordinator is back.
+    Spooled,
+    /// The coordinator does not want it.
+    Refused(RefusedChange),
+}
+
+/// The shared room. See the module.
+#[derive(Debug)]
+pub struct Link {
+    state: Mutex<State>,
+    plan: watch::Sender<Option<AgentPlan>>,
+    abort: watch::Sender<Option<String>>,
+    report: watch::Sender<u64>,
+    phase: watch::Sender<Phase>,
+}
+
+#[derive(Debug)]
+struct State {
+    spool: Spool,
+    makers: HashMap<u64, oneshot::Sender<Option<RefusedChange>>>,
+    questions: BTreeMap<u64, Question>,
+    next_question: u64,
+    outlets: BTreeMap<u32, Outlet>,
+    out: Option<Sender>,
+}
+
+#[derive(Debug)]
+struct Question {
+    ask: Up,
+    reply: oneshot::Sender<Reply>,
+}
+
+impl Link {
+    /// A link whose spool is the file `ops`.
+    ///
+    /// # Errors
+    /// The file can not be read or written.
+    pub fn open(ops: &Path) -> io::Result<Self> {
+        let state = State {
+            spool: Spool::open(ops)?,
+            makers: HashMap::new(),
+            questions: BTreeMap::new(),
+            next_question: 1,
+            outlets: BTreeMap::new(),
+            out: None,
+        };
+        Ok(Link {
+            state: Mutex::new(state),
+            plan: watch::Sender::new(None),
+            abort: watch::Sender::new(None),
+            report: watch::Sender::new(0),
+            phase: watch::Sender::new(Phase::Away("not connected yet".to_owned())),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while holding it")
+    }
+
+    /// The plan, when it is known.
+    pub fn plan(&self) -> watch::Receiver<Option<AgentPlan>> {
+        self.plan.subscribe()
+    }
+
+    /// Why the run is aborted, while it is.
+    pub fn abort(&self) -> watch::Receiver<Option<String>> {
+        self.abort.subscribe()
+    }
+
+    /// How often a report was asked for.
+    pub fn report(&self) -> watch::Receiver<u64> {
+        self.report.subscribe()
+    }
+
+    /// Whether the coordinator can be talked to.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Resolves when the run is aborted, with the reason.
+    pub async fn aborted(&self) -> String {
+        let mut abort = self.abort();
+        loop {
+            if let Some(reason) = abort.borrow_and_update().clone() {
+                return reason;
+            }
+            // The sender lives as long as the link.
+            let _ = abort.changed().await;
+        }
+    }
+
+    /// Resolves when the run is not aborted.
+    pub async fn not_aborted(&self) {
+        let _ = self.abort().wait_for(Option::is_none).await;
+    }
+
+    /// Resolves when the coordinator can be talked to, or never can again.
+    pub async fn up(&self) {
+        let _ = self.phase().wait_for(|phase| !matches!(phase, Phase::Away(_))).await;
+    }
+
+    /// Resolves when the coordinator can not be talked to.
+    pub async fn down(&self) {
+        let _ = self.phase().wait_for(|phase| *phase != Phase::Up).await;
+    }
+
+    /// How a step has ended, where the coordinator may not know it yet.
+    #[must_use]
+    pub fn finishing(&self, step: u32) -> Option<StepResult> {
+        self.state().spool.unanswered().find_map(|(_, change)| match change {
+            Change::StepFinished { index, result } if *index == step => Some(result.clone()),
+            _ => None,
+        })
+    }
+
+    /// Asks a question; the answer comes when the coordinator has one. Dropping the future withdraws
+    /// the question.
+    pub async fn ask(&self, question: impl FnOnce(u64) -> Up) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        let id = {
+            let mut state = self.state();
+            if let Phase::Gone(message) = &*self.phase.borrow() {
+                return Reply::Refused(RefusedChange { code: RefusedCode::Gone, message: message.clone() });
+            }
+            let id = state.next_question;
+            state.next_question += 1;
+            let ask = question(id);
+            state.send(ask.clone());
+            state.questions.insert(id, Question { ask, reply });
+            id
+        };
+        let _withdraw = Withdraw { link: self, id };
+        answer.await.unwrap_or_else(|_| {
+            let message = "the agent is stopping".to_owned();
+            Reply::Refused(RefusedChange { code: RefusedCode::Unavailable, message })
+        })
+    }
+
+    /// Makes a change: on disk now, applied by the coordinator as soon as it can be reached.
+    ///
+    /// # Errors
+    /// It could not be written, so it is not made.
+    pub fn change(&self, change: Change) -> io::Result<()> {
+        self.state().change(change).map(|_| ())
+    }
+
+    /// Makes a change and waits for what the coordinator says, but not for the coordinator to come back.
+    ///
+    /// # Errors
+    /// It could not be written, so it is not made.
+    pub async fn change_and_wait(&self, change: Change) -> io::Result<Made> {
+        let answer = {
+            let mut state = self.state();
+            let op = state.change(change)?;
+            let (sender, answer) = oneshot::channel();
+            state.makers.insert(op, sender);
+            answer
+        };
+        tokio::select! {
+            answer = answer => Ok(match answer {
+                Ok(None) => Made::Applied,
+                Ok(Some(refused)) => Made::Refused(refused),
+                Err(_) => Made::Spooled,
+            }),
+            () = self.down() => Ok(match self.phase.borrow().clone() {
+                Phase::Gone(message) => Made::Refused(RefusedChange { code: RefusedCode::Gone, message }),
+                _ => Made::Spooled,
+            }),
+        }
+    }
+
+    /// Names the file that holds the output of a step.
+    ///
+    /// # Errors
+    /// The file can not be opened.
+    pub fn open_log(&self, index: u32, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if let std::collections::btree_map::Entry::Vacant(free) = state.outlets.entry(index) {
+            free.insert(Outlet::open(index, path)?);
+        }
+        Ok(())
+    }
+
+    /// Adds to the output of a step.
+    ///
+    /// # Errors
+    /// The disk is full, or the log was never opened.
+    pub fn log(&self, index: u32, err: bool, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let State { outlets, out, .. } = &mut *state;
+        let outlet = outlets.get_mut(&index).ok_or_else(|| io::Error::other("the log was never opened"))?;
+        outlet.append(err, bytes)?;
+        outlet.pump(out.as_ref());
+        Ok(())
+    }
+
+    /// A connection is ready to carry changes beyond `last_op`, questions and output.
+    fn connected(&self, out: Sender, last_op: u64) {
+        let mut state = self.state();
+        for op in state.spool.applied(last_op) {
+            // Its answer was lost on the way; the coordinator says it had it.
+            if let Some(maker) = state.makers.remove(&op) {
+                let _ = maker.send(None);
+            }
+        }
+        state.out = Some(out);
+        let again: Vec<Up> = state
+            .spool
+            .unanswered()
+            .map(|(op, change)| Up::Do { op: *op, change: change.clone() })
+            .chain(state.questions.values().map(|q| q.ask.clone()))
+            .collect();
+        for up in again {
+            state.send(up);
+        }
+        let State { outlets, out, .. } = &mut *state;
+        outlets.values_mut().for_each(|outlet| outlet.pump(out.as_ref()));
+        drop(state);
+        self.phase.send_replace(Phase::Up);
+    }
+
+    /// The connection is no more.
+    fn disconnected(&self, phase: Phase) {
+        let mut state = self.state();
+        state.out = None;
+        state.outlets.values_mut().for_each(Outlet::disconnected);
+        if let Phase::Gone(message) = &phase {
+            for (_, question) in std::mem::take(&mut state.questions) {
+                let refused = RefusedChange { code: RefusedCode::Gone, message: message.clone() };
+                let _ = question.reply.send(Reply::Refused(refused));
+            }
+        }
+        drop(state);
+        self.phase.send_replace(phase);
+    }
+
+    /// Takes in one line of the coordinator, other than `Hello` and `Goodbye`.
+    fn receive(&self, down: Down) {
+        match down {
+            Down::Plan(plan) => {
+                self.set_abort(plan.abort.clone());
+                self.plan.send_replace(Some(plan));
+            }
+            Down::Answer { id, reply } => {
+                if let Some(question) = self.state().questions.remove(&id) {
+                    let _ = question.reply.send(reply);
+                }
+            }
+            Down::Done { op, refused } => {
+                let mut state = self.state();
+                state.spool.answered(op);
+                match (state.makers.remove(&op), refused) {
+                    (Some(maker), refused) => drop(maker.send(refused)),
+                    (None, Some(refused)) => {
+                        crate::trouble::say(format_args!("change {op} was refused: {}", refused.message));
+                    }
+                    (None, None) => {}
+                }
+            }
+            Down::LogAck { index, offset } => {
+                let mut state = self.state();
+                let State { outlets, out, .. } = &mut *state;
+                if let Some(outlet) = outlets.get_mut(&index) {
+                    outlet.acknowledged(offset);
+                    outlet.pump(out.as_ref());
+                }
+            }
+            Down::Abort { reason } => self.set_abort(Some(reason)),
+            Down::AbortCancelled => self.set_abort(None),
+            Down::Report => self.report.send_modify(|count| *count += 1),
+            Down::Heartbeat | Down::Hello { .. } | Down::Goodbye { .. } => {}
+        }
+    }
+
+    fn set_abort(&self, reason: Option<String>) {
+        self.abort.send_if_modified(|old| {
+            let news = *old != reason;
+            *old = reason;
+            news
+        });
+    }
+}
+
+impl State {
+    fn send(&self, up: Up) {
+        if let Some(out) = &self.out {
+            // A connection that is about to be noticed as broken; everything is said again then.
+            let _ = out.send(up);
+        }
+    }
+
+    fn change(&mut self, change: Change) -> io::Result<u64> {
+        let op = self.spool.append(&change)?;
+        self.send(Up::Do { op, change });
+        Ok(op)
+    }
+}
+
+/// Takes a question back when nobody waits for its answer any more.
+struct Withdraw<'a> {
+    link: &'a Link,
+    id: u64,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        let mut state = self.link.state();
+        if state.questions.remove(&self.id).is_some() {
+            state.send(Up::Forget { id: self.id });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

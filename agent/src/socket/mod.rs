@@ -1,0 +1,91 @@
+//! The local socket between the daemon and the commands that scripts call.
+//!
+//! One connection, one request, one answer, each a JSON line. Keys are as typed; the daemon completes
+//! them, as it knows who this machine is. Closing the connection withdraws the request.
+
+pub mod client;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{agent::Status, exit::End};
+
+/// The longest line, in bytes: a value of 64 KiB, escaped.
+pub const MAX_LINE: u64 = 512 * 1024;
+
+/// Where the socket is.
+#[must_use]
+pub fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join("agent.sock")
+}
+
+/// What a command asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// The value of a parameter.
+    Get {
+        /// As typed.
+        key: String,
+        /// Wait until it has one.
+        wait: bool,
+        /// And until it is this one.
+        #[serde(default)]
+        equals: Option<String>,
+        /// For how many seconds; none: for ever.
+        #[serde(default)]
+        timeout: Option<u64>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Sets a parameter, or takes its value away.
+    Set {
+        /// As typed.
+        key: String,
+        /// None: unset.
+        value: Option<String>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Aborts the run.
+    Abort {
+        /// Why.
+        reason: String,
+    },
+    /// Takes the abort back.
+    CancelAbort,
+    /// How far the daemon has come.
+    Status {
+        /// Answer when it is ready, or can not be.
+        wait: bool,
+    },
+}
+
+/// What the daemon says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// The value, if there is one.
+    Value {
+        /// None: not set.
+        value: Option<String>,
+    },
+    /// It is done.
+    Done {
+        /// It will reach the coordinator when that can be reached again.
+        spooled: bool,
+    },
+    /// How far the daemon has come.
+    Status(Box<Status>),
+    /// It is not done.
+    Failed {
+        /// How the command ends.
+        end: End,
+        /// Why.
+        message: String,
+    },
+}

@@ -1,0 +1,190 @@
+//! The daemon's side of the socket: one small task per connection, thousands of waits are fine.
+
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+
+use slipstream_shared::{
+    link::{Change, RefusedCode, Reply, Up},
+    parameter::Key,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{Answer, MAX_LINE, Request};
+use crate::{
+    agent::{Agent, BootError, Daemon},
+    exit::End,
+    link::Made,
+};
+
+/// How long a question that does not wait for a value waits for the coordinator.
+const COORDINATOR_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a value is looked at again when another one is wanted.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Makes the run folder and listens in it.
+///
+/// # Errors
+/// The folder does not work, or another agent listens there.
+pub fn listen(run_dir: &Path) -> Result<UnixListener, BootError> {
+    let disk = |source| BootError::Disk { path: run_dir.to_owned(), source };
+    fs::create_dir_all(run_dir).map_err(disk)?;
+    let path = super::path(run_dir);
+    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        return Err(BootError::Running(path));
+    }
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(disk(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(disk)?;
+    // Who may ask is decided by the peer's user, which gives a clearer answer than "permission denied".
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(disk)?;
+    Ok(listener)
+}
+
+/// Answers for as long as the daemon lives.
+pub async fn serve(daemon: &Arc<Daemon>, listener: UnixListener) -> std::convert::Infallible {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(one(Arc::clone(daemon), stream))),
+                // Too many open files: some wait will end.
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection. Its errors are the other side's.
+async fn one(daemon: Arc<Daemon>, mut stream: UnixStream) {
+    let allowed = allowed(&stream);
+    let (reading, mut writing) = stream.split();
+    let mut reading = BufReader::new(reading);
+    let mut line = Vec::new();
+    if (&mut reading).take(MAX_LINE).read_until(b'\n', &mut line).await.is_err() || line.is_empty() {
+        return;
+    }
+    let answer = async {
+        match serde_json::from_slice(&line) {
+            _ if !allowed => failed(End::Refused, "only root and the agent's own user may ask"),
+            Ok(request) => answer(&daemon, request).await,
+            Err(e) => failed(End::Usage, &format!("that is no request: {e}")),
+        }
+    };
+    let gone = async {
+        // Nothing more is expected; the end of the stream means that nobody waits any more.
+        let mut more = [0; 64];
+        while reading.read(&mut more).await.is_ok_and(|size| size > 0) {}
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = gone => return,
+    };
+    let mut line = serde_json::to_vec(&answer).expect("plain data serializes");
+    line.push(b'\n');
+    let _ = writing.write_all(&line).await;
+}
+
+fn allowed(stream: &UnixStream) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
+}
+
+fn failed(end: End, message: &str) -> Answer {
+    Answer::Failed { end, message: message.to_owned() }
+}
+
+async fn answer(daemon: &Daemon, request: Request) -> Answer {
+    if let Request::Status { wait } = request {
+        let mut status = daemon.status.subscribe();
+        if wait {
+            let _ = status.wait_for(|status| status.stage.is_settled()).await;
+        }
+        let status = status.borrow().clone();
+        return Answer::Status(Box::new(status));
+    }
+    let Some(agent) = daemon.agent.get() else {
+        let detail = daemon.status.borrow().detail.clone();
+        return failed(End::Unreachable, &format!("this machine does not know its run: {detail}"));
+    };
+    match request {
+        Request::Get { key, wait, equals, timeout: seconds, ignore_abort } => {
+            let key = match Key::qualify(&key, Some(&agent.context.instance)) {
+                Ok(key) => key,
+                Err(e) => return failed(End::Refused, &e.to_string()),
+            };
+            let asked = get(agent, &key, wait, equals.as_deref(), ignore_abort);
+            match seconds {
+                Some(seconds) if wait => timeout(Duration::from_secs(seconds), asked)
+                    .await
+                    .unwrap_or_else(|_| failed(End::Timeout, &format!("{key} was not set within {seconds} s"))),
+                _ => asked.await,
+            }
+        }
+        Request::Set { key, value, ignore_abort } => match Key::qualify(&key, Some(&agent.context.instance)) {
+            Ok(key) => change(agent, Change::Set { key, value, ignore_abort }).await,
+            Err(e) => failed(End::Refused, &e.to_string()),
+        },
+        Request::Abort { reason } => change(agent, Change::Abort { reason }).await,
+        Request::CancelAbort => change(agent, Change::CancelAbort).await,
+        Request::Status { .. } => failed(End::Failed, "answered above"),
+    }
+}
+
+async fn get(agent: &Agent, key: &Key, wait: bool, equals: Option<&str>, ignore_abort: bool) -> Answer {
+    let ask = |id| Up::Get { id, key: key.clone(), wait, ignore_abort };
+    let aborted = async {
+        if ignore_abort {
+            std::future::pending::<()>().await;
+        }
+        agent.link.aborted().await
+    };
+    let asked = async {
+        loop {
+            match agent.link.ask(ask).await {
+                Reply::Value { value } if wait && (value.is_none() || differs(value.as_deref(), equals)) => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Reply::Refused(refused) if wait && refused.code == RefusedCode::Unavailable => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                Reply::Value { value } => return Answer::Value { value },
+                Reply::Refused(refused) => return failed(refused.code.into(), &refused.message),
+                Reply::Env { .. } => return failed(End::Failed, "the coordinator answered with an environment"),
+            }
+        }
+    };
+    let unreachable = async {
+        if wait {
+            std::future::pending::<()>().await;
+        }
+        sleep(COORDINATOR_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        reason = aborted => failed(End::Aborted, &format!("the run is aborted: {reason}")),
+        answer = asked => answer,
+        () = unreachable => failed(End::Unreachable, "the coordinator can not be reached"),
+    }
+}
+
+fn differs(value: Option<&str>, wanted: Option<&str>) -> bool {
+    wanted.is_some_and(|wanted| value != Some(wanted))
+}
+
+async fn change(agent: &Agent, change: Change) -> Answer {
+    match agent.link.change_and_wait(change).await {
+        Ok(Made::Applied) => Answer::Done { spooled: false },
+        Ok(Made::Spooled) => Answer::Done { spooled: true },
+        Ok(Made::Refused(refused)) => failed(refused.code.into(), &refused.message),
+        Err(e) => failed(End::Failed, &format!("cannot record the change: {e}")),
+    }
+}

@@ -1,0 +1,57 @@
+//! One log line per change of cause, however often something is tried.
+
+use std::{fmt::Display, time::Duration};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use slipstream_shared::backoff::Backoff;
+
+/// Writes a line to standard error, which is the journal.
+pub fn say(line: impl Display) {
+    eprintln!("slipstream-agent: {line}");
+}
+
+/// A random number, for jitter.
+#[must_use]
+pub fn random_u32() -> u32 {
+    let mut bytes = [0; 4];
+    // Without randomness a delay is as good as any other.
+    let _ = SystemRandom::new().fill(&mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+/// Counts the tries of one thing and says what is wrong with it.
+#[derive(Debug)]
+pub struct Trouble {
+    what: &'static str,
+    backoff: Backoff,
+    attempt: u32,
+    cause: Option<String>,
+}
+
+impl Trouble {
+    /// For the thing `what`, as in "cannot `what`".
+    #[must_use]
+    pub fn new(what: &'static str, first: Duration, most: Duration) -> Self {
+        Trouble { what, backoff: Backoff::new(first, most), attempt: 0, cause: None }
+    }
+
+    /// A try has failed: says so if the cause is a new one, and how long to wait before the next.
+    pub fn failed(&mut self, cause: &str) -> Duration {
+        self.attempt += 1;
+        let delay = self.backoff.next(random_u32());
+        if self.cause.as_deref() != Some(cause) {
+            say(format_args!("cannot {} (try {}): {cause}; next in {} ms", self.what, self.attempt, delay.as_millis()));
+            self.cause = Some(cause.to_owned());
+        }
+        delay
+    }
+
+    /// It works: says so if it did not before.
+    pub fn over(&mut self) {
+        if self.cause.take().is_some() {
+            say(format_args!("can {} again (try {})", self.what, self.attempt + 1));
+        }
+        self.attempt = 0;
+        self.backoff.reset();
+    }
+}

@@ -1,0 +1,112 @@
+//! `slipstream param`: the values by which the instances of a run talk to each other.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use slipstream_shared::{api::Page, parameter::Key};
+
+use crate::{
+    args::duration,
+    context::Context,
+    exit::{Exit, fail},
+    output::Tone,
+    table::{Cell, Table},
+};
+
+/// Reads and writes parameters of runs
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Prints the value of a parameter; ends with 3 when it is not set
+    #[command(after_help = "Examples:\n  slipstream param get 1a2b3c4d ss:url.service\n  \
+        slipstream param get 1a2b3c4d db.1:port --wait 5m")]
+    Get {
+        /// Id of the run, short or full
+        run: String,
+        /// Such as ss:state, web.1:port, or web:port for that of web.1
+        #[arg(value_parser = key)]
+        key: Key,
+        /// Wait this long for it to be set, then end with 8
+        #[arg(long, value_parser = duration)]
+        wait: Option<Duration>,
+    },
+    /// Gives a parameter a value
+    #[command(after_help = "Example:\n  slipstream param set 1a2b3c4d web.1:debug true")]
+    Set {
+        /// Id of the run, short or full
+        run: String,
+        /// Such as web.1:port
+        #[arg(value_parser = key)]
+        key: Key,
+        /// The value
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Takes the value of a parameter away
+    #[command(after_help = "Example:\n  slipstream param unset 1a2b3c4d web.1:debug")]
+    Unset {
+        /// Id of the run, short or full
+        run: String,
+        /// Such as web.1:port
+        #[arg(value_parser = key)]
+        key: Key,
+    },
+    /// Lists the parameters of a run
+    #[command(after_help = "Examples:\n  slipstream param list 1a2b3c4d\n  slipstream param list 1a2b3c4d web.1:")]
+    List {
+        /// Id of the run, short or full
+        run: String,
+        /// Only those whose key begins so
+        #[arg(default_value = "")]
+        prefix: String,
+    },
+}
+
+fn key(text: &str) -> Result<Key, String> {
+    Key::qualify(text, None).map_err(|e| e.to_string())
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    let client = context.client()?;
+    match command {
+        Command::Get { run, key, wait } => {
+            let parameter = match wait {
+                Some(wait) => client.wait_parameter(&run, &key, wait).await?,
+                None => client.parameter(&run, &key).await?,
+            };
+            if context.screen.is_json() {
+                context.screen.json(&parameter)?;
+            }
+            match parameter.value {
+                Some(value) if !context.screen.is_json() => context.screen.line(&value)?,
+                Some(_) => {}
+                None => {
+                    return Err(fail(Exit::NotFound, format!("{key} of run {run} is not set; --wait 5m waits for it")));
+                }
+            }
+        }
+        Command::Set { run, key, value } => client.set_parameter(&run, &key, &value).await?,
+        Command::Unset { run, key } => client.unset_parameter(&run, &key).await?,
+        Command::List { run, prefix } => list(context, &run, &prefix).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn list(context: &Context, run: &str, prefix: &str) -> anyhow::Result<()> {
+    let mut items = context.client()?.parameters(run).await?;
+    items.retain(|parameter| parameter.key.to_string().starts_with(prefix));
+    if context.screen.is_json() {
+        context.screen.json(&Page { items, next: None })?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["PARAMETER", "VALUE", "BY"]);
+    for parameter in &items {
+        let value = match &parameter.value {
+            Some(value) => Cell::from(value),
+            None => Cell::toned("(not set)", Tone::Dim),
+        };
+        let by = parameter.by.as_ref().map(ToString::to_string).unwrap_or_default();
+        table.row([parameter.key.to_string().into(), value, by.into()]);
+    }
+    context.screen.table(&table, "No such parameters.")?;
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! What a person sees of a run: a pure fold of its events into lines, and in the end into a table.
+
+mod phases;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use slipstream_shared::{
+    event::{Event, Record, StepResult},
+    id::InstanceId,
+    parameter::{Key, Scope},
+    plan::Plan,
+    state::RunState,
+};
+
+use self::phases::Phases;
+use crate::{
+    output::{Paint, Tone, one_line, seconds},
+    table::Table,
+};
+
+/// One line of progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Since the run was accepted, in milliseconds.
+    pub(crate) after: i64,
+    /// An instance, or `run`.
+    who: String,
+    what: String,
+    detail: String,
+    tone: Tone,
+    /// The step whose last output explains the line.
+    pub(crate) tail: Option<(InstanceId, u32)>,
+}
+
+/// All that was seen of a run so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    began: Option<Timestamp>,
+    plan: Option<Box<Plan>>,
+    state: Option<RunState>,
+    abort: Option<String>,
+    ready_after: Option<i64>,
+    clouds: BTreeMap<InstanceId, String>,
+    phases: BTreeMap<InstanceId, Phases>,
+    seq: u64,
+}
+
+impl Progress {
+    /// The number of the last event.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Where the run is.
+    pub(crate) fn state(&self) -> RunState {
+        self.state.unwrap_or(RunState::Initializing)
+    }
+
+    /// True when the run is aborted, or has ended before it was Ready.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.abort.is_some() || (self.state().is_final() && self.ready_after.is_none())
+    }
+
+    /// Why it is aborted.
+    pub(crate) fn abort(&self) -> Option<&str> {
+        self.abort.as_deref()
+    }
+
+    /// When it was Ready, in milliseconds after its beginning.
+    pub(crate) fn ready_after(&self) -> Option<i64> {
+        self.ready_after
+    }
+
+    /// Seconds of each phase of each instance; none when nothing was launched.
+    pub(crate) fn phases(&self) -> Table {
+        phases::table(&self.phases)
+    }
+
+    /// Takes an event in and says what to show of it.
+    pub(crate) fn apply(&mut self, record: &Record) -> Vec<Line> {
+        self.seq = record.seq;
+        let began = *self.began.get_or_insert(record.at);
+        let after = record.at.as_millisecond() - began.as_millisecond();
+        let mut lines = Vec::new();
+        let mut say = |who: &dyn std::fmt::Display, what: &str, detail: String, tone: Tone| {
+            let (who, what) = (who.to_string(), what.to_owned());
+            lines.push(Line { after, who, what, detail: one_line(&detail), tone, tail: None });
+        };
+        match &record.event {
+            Event::Accepted { plan, .. } => {
+                say(&"run", "accepted", accepted(plan), Tone::Plain);
+                self.plan = Some(plan.clone());
+            }
+            Event::StateChanged { state } => {
+                self.state = Some(*state);
+                let (detail, tone) = self.state_detail(*state, after);
+                say(&"run", &state.to_string(), detail, tone);
+            }
+            Event::AbortRaised { instance, reason } => {
+                self.abort.get_or_insert_with(|| reason.clone());
+                let by = instance.as_ref().map(|i| format!("{i}: ")).unwrap_or_default();
+                let by = if reason.starts_with(&by) { String::new() } else { by };
+                say(&"run", "aborted", format!("{by}{reason}"), Tone::Bad);
+            }
+            Event::AbortCancelled => {
+                self.abort = None;
+                say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
+            }
+            Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
+            Event::Trouble { message } => say(&"run", "trouble", message.clone(), Tone::Warn),
+            Event::ParameterSet { key, value } => set(key, value, &mut say),
+            other => lines = self.of_instance(other, after),
+        }
+        lines
+    }
+
+    fn state_detail(&mut self, state: RunState, after: i64) -> (String, Tone) {
+        match state {
+            RunState::Ready => {
+                self.ready_after.get_or_insert(after);
+                match self.abort {
+                    Some(_) => ("but aborted; what was launched is still there".to_owned(), Tone::Bad),
+                    None => (format!("after {}", seconds(after)), Tone::Good),
+                }
+            }
+            RunState::Done => ("everything is gone".to_owned(), Tone::Good),
+            RunState::Aborted | RunState::Cancelled => ("everything is gone".to_owned(), Tone::Bad),
+            RunState::Finalizing => ("removing what was launched".to_owned(), Tone::Plain),
+            _ => (String::new(), Tone::Plain),
+        }
+    }
+
+    fn of_instance(&mut self, event: &Event, after: i64) -> Vec<Line> {
+        let Some(who) = instance_of(event).cloned() else { return vec![] };
+        let line = |what: &str, detail: String, tone| {
+            vec![Line {
+                after,
+                who: who.to_string(),
+                what: one_line(what),
+                detail: one_line(&detail),
+                tone,
+                tail: None,
+            }]
+        };
+        if let Event::StepFinished { index, step, result, .. } = event {
+            return self.step_finished(&who, *index, step, result, after);
+        }
+        let label = |index: u32, step: &str| self.label(&who, index, step);
+        match event {
+            Event::StepStarted { index, step, .. } => {
+                line(step, format!("started{}", label(*index, step)), Tone::Plain)
+            }
+            Event::LaunchIntended { attempt, cloud, .. } => {
+                self.clouds.insert(who.clone(), cloud.clone());
+                self.phases.insert(who.clone(), Phases::default());
+                if *attempt > 1 { line("launch", format!("once more (attempt {attempt})"), Tone::Warn) } else { vec![] }
+            }
+            Event::Launched { .. } => {
+                self.mark(&who).launched.get_or_insert(after);
+                line(
+                    "launched",
+                    format!("on {}", self.clouds.get(&who).map_or("its cloud", String::as_str)),
+                    Tone::Plain,
+                )
+            }
+            Event::LaunchFailed { reason, retry: true, .. } => {
+                line("launch", format!("failed, will be tried again: {reason}"), Tone::Warn)
+            }
+            Event::LaunchFailed { reason, .. } => line("launch", format!("failed: {reason}"), Tone::Bad),
+            Event::MachineRunning { .. } => {
+                self.mark(&who).running.get_or_insert(after);
+                line("running", String::new(), Tone::Plain)
+            }
+            Event::Enrolled { .. } => {
+                self.mark(&who).enrolled.get_or_insert(after);
+                line("enrolled", String::new(), Tone::Plain)
+            }
+            Event::EnrolmentRefused { reason, .. } => line("refused", format!("may not enrol: {reason}"), Tone::Warn),
+            Event::InstanceReady { .. } => {
+                self.mark(&who).ready.get_or_insert(after);
+                line("ready", String::new(), Tone::Good)
+            }
+            Event::WaitBegan { on, .. } => {
+                self.mark(&who).waits.insert(on.clone(), after);
+                line("waits", format!("for {on}"), Tone::Warn)
+            }
+            Event::WaitEnded { on, came, .. } => {
+                let took = self.mark(&who).wait_ended(on, after);
+                let verb = if *came { "has" } else { "gave up" };
+                line(verb, format!("{on} after {}", seconds(took)), Tone::Plain)
+            }
+            Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
+            Event::MachineGone { unexpected: true, .. } => {
+                line("gone", "nobody had asked for it".to_owned(), Tone::Bad)
+            }
+            Event::MachineGone { .. } => line("gone", String::new(), Tone::Dim),
+            _ => vec![],
+        }
+    }
+
+    fn step_finished(
+        &mut self,
+        who: &InstanceId,
+        index: u32,
+        step: &str,
+        result: &StepResult,
+        after: i64,
+    ) -> Vec<Line> {
+        let took = seconds(i64::try_from(result.millis).unwrap_or(i64::MAX));
+        let label = self.label(who, index, step);
+        let mut line = Line {
+            after,
+            who: who.to_string(),
+            what: one_line(step),
+            detail: format!("done in {took}{label}"),
+            tone: Tone::Plain,
+            tail: None,
+        };
+        if result.succeeded() {
+            self.mark(who).step_done(step, after);
+        } else {
+            line.detail = one_line(&format!("failed after {took}{label}: {result}"));
+            line.tone = Tone::Bad;
+            // A step ended by the abort of another one explains nothing.
+            if result.cause.as_deref() != Some("aborted") {
+                line.tail = Some((who.clone(), index));
+            }
+        }
+        vec![line]
+    }
+
+    fn mark(&mut self, who: &InstanceId) -> &mut Phases {
+        self.phases.entry(who.clone()).or_default()
+    }
+
+    /// Names the module of a step where an instance has several steps of that name.
+    fn label(&self, who: &InstanceId, index: u32, step: &str) -> String {
+        let node = self.plan.as_ref().and_then(|plan| plan.nodes.get(&who.node));
+        let Some(node) = node else { return String::new() };
+        let all: Vec<_> = node.steps.iter().chain(&node.report).collect();
+        if all.iter().filter(|s| s.step == step).count() < 2 {
+            return String::new();
+        }
+        all.get(index as usize).map(|s| format!(" ({})", s.origin)).unwrap_or_default()
+    }
+
+    /// How wide the second column must be.
+    fn width(&self) -> usize {
+        let nodes = self.plan.iter().flat_map(|plan| &plan.nodes);
+        nodes.map(|(name, node)| name.as_str().len() + 1 + node.count.to_string().len()).max().unwrap_or(10)
+    }
+
+    /// A line as text.
+    pub(crate) fn render(&self, line: &Line, paint: Paint) -> String {
+        let time = paint.tone(Tone::Dim, &format!("[{:>7.1}s]", line.after as f64 / 1000.0));
+        let who = format!("{:<width$}", line.who, width = self.width());
+        let what = paint.tone(line.tone, &format!("{:<12}", line.what));
+        let detail = match line.tone {
+            Tone::Good | Tone::Plain => paint.tone(Tone::Plain, &line.detail),
+            tone => paint.tone(tone, &line.detail),
+        };
+        format!("{time}  {who}  {what}  {detail}").trim_end().to_owned()
+    }
+
+    /// Text below a line, such as the last output of a failed step.
+    pub(crate) fn below(&self, text: &str, paint: Paint) -> String {
+        let text = text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect::<String>();
+        paint.tone(Tone::Dim, &format!("{:width$}| {text}", "", width = 13 + self.width())).trim_end().to_owned()
+    }
+}
+
+fn accepted(plan: &Plan) -> String {
+    let nodes: Vec<String> = plan.nodes.iter().map(|(name, node)| format!("{} {name}", node.count)).collect();
+    format!("{}: {}", plan.module, nodes.join(", "))
+}
+
+fn set(key: &Key, value: &str, say: &mut impl FnMut(&dyn std::fmt::Display, &str, String, Tone)) {
+    match (&key.scope, key.name.as_str()) {
+        (Scope::Instance(instance), "statecustom") if !value.is_empty() => {
+            say(instance, "says", value.to_owned(), Tone::Said);
+        }
+        (Scope::Run, "url.service") if !value.is_empty() => say(&"run", "serves at", value.to_owned(), Tone::Said),
+        _ => {}
+    }
+}
+
+fn instance_of(event: &Event) -> Option<&InstanceId> {
+    match event {
+        Event::LaunchIntended { instance, .. }
+        | Event::Launched { instance, .. }
+        | Event::LaunchFailed { instance, .. }
+        | Event::MachineRunning { instance, .. }
+        | Event::Enrolled { instance, .. }
+        | Event::EnrolmentRefused { instance, .. }
+        | Event::StepStarted { instance, .. }
+        | Event::StepFinished { instance, .. }
+        | Event::InstanceReady { instance }
+        | Event::WaitBegan { instance, .. }
+        | Event::WaitEnded { instance, .. }
+        | Event::ReportFinished { instance, .. }
+        | Event::MachineGone { instance, .. } => Some(instance),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows a recorded run as a person would see it in the end.
+    fn shown(events: &str) -> String {
+        let mut progress = Progress::default();
+        let mut out = String::new();
+        for json in events.lines() {
+            let record: Record = serde_json::from_str(json).expect(json);
+            for line in progress.apply(&record) {
+                out.push_str(&progress.render(&line, Paint::default()));
+                out.push('\n');
+                if let Some((instance, index)) = line.tail {
+                    out.push_str(&progress.below(&format!("(the end of {instance} {index})"), Paint::default()));
+                    out.push('\n');
+                }
+            }
+        }
+        format!("{out}\n{}", progress.phases().render(Paint::default()))
+    }
+
+    #[test]
+    fn a_run_that_succeeds_reads_like_this() {
+        let text = shown(include_str!("../tests/golden/succeeds.events"));
+        assert_eq!(text, include_str!("../tests/golden/succeeds.txt"), "\n{text}");
+    }
+
+    #[test]
+    fn a_run_that_fails_reads_like_this() {
+        let text = shown(include_str!("../tests/golden/fails.events"));
+        assert_eq!(text, include_str!("../tests/golden/fails.txt"), "\n{text}");
+    }
+
+    #[test]
+    fn a_failure_is_known_and_can_be_taken_back() {
+        let mut progress = Progress::default();
+        let mut apply = |seq: u64, event: &str| {
+            let json = format!(r#"{{"seq":{seq},"at":"2026-11-20T12:00:00Z","by":"system",{event}}}"#);
+            progress.apply(&serde_json::from_str(&json).expect(&json));
+            progress.has_failed()
+        };
+        assert!(!apply(1, r#""kind":"state_changed","state":"Provisioning""#));
+        assert!(apply(2, r#""kind":"abort_raised","reason":"no""#));
+        assert!(!apply(3, r#""kind":"abort_cancelled""#));
+        assert!(apply(4, r#""kind":"state_changed","state":"Cancelled""#), "never Ready");
+    }
+}

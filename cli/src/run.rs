@@ -1,0 +1,159 @@
+//! `slipstream run`: executions of modules, from launch to removal.
+
+mod end;
+mod events;
+mod launch;
+mod logs;
+mod reports;
+mod show;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Subcommand, ValueEnum};
+use slipstream_shared::id::InstanceId;
+
+pub(crate) use self::{
+    launch::{LaunchOptions, launch},
+    show::results,
+};
+use crate::{args::duration, context::Context, exit::Exit};
+
+/// Launches, shows and ends runs
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Starts a run of a module and prints its id
+    #[command(after_help = "Examples:\n  slipstream run launch apps/lamp --cloud geneva --wait\n  \
+        slipstream run launch apps/lamp@4 --cloud db=geneva --cloud web=local --count web=3 --set site_name=Book")]
+    Launch {
+        /// The module: path, or path@version
+        module: String,
+        #[command(flatten)]
+        options: LaunchOptions,
+        /// Show the progress until the run is Ready, then its results
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Lists runs, newest first
+    #[command(after_help = "Examples:\n  slipstream run list\n  slipstream run list --limit 5 -o json")]
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 30)]
+        limit: u32,
+    },
+    /// Shows a run: its state, its machines, what they wait for, its results
+    #[command(after_help = "Example:\n  slipstream run show 1a2b3c4d")]
+    Show {
+        /// Id of the run, short or full
+        run: String,
+    },
+    /// Prints what the scripts of a run have written
+    #[command(after_help = "Examples:\n  slipstream run logs 1a2b3c4d\n  slipstream run logs 1a2b3c4d web.1 -f\n  \
+        slipstream run logs 1a2b3c4d web.1 --step deploy >deploy.log")]
+    Logs {
+        /// Id of the run, short or full
+        run: String,
+        /// Only this instance
+        instance: Option<InstanceId>,
+        /// Only steps of this name; of one instance the output is then unchanged, without prefixes
+        #[arg(long)]
+        step: Option<String>,
+        /// Go on until the run has ended
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Prints the events of a run, one on each line
+    #[command(after_help = "Examples:\n  slipstream run events 1a2b3c4d\n  \
+        slipstream run events 1a2b3c4d -f -o json | jq 'select(.kind == \"parameter_set\")'")]
+    Events {
+        /// Id of the run, short or full
+        run: String,
+        /// Go on until the run has ended
+        #[arg(short, long)]
+        follow: bool,
+        /// Only those after this number
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Shows the progress of a run until it is Ready, then its results
+    #[command(after_help = "Examples:\n  slipstream run wait 1a2b3c4d --timeout 20m\n  \
+        slipstream run wait 1a2b3c4d --for gone")]
+    Wait {
+        /// Id of the run, short or full
+        run: String,
+        /// What to wait for; gone: the run has ended and all its machines are removed
+        #[arg(long = "for", value_enum, default_value_t)]
+        goal: Goal,
+        /// How long at most, as in 20m; then exit with 8, the run goes on
+        #[arg(long, value_parser = duration)]
+        timeout: Option<Duration>,
+    },
+    /// Ends runs and removes their machines
+    #[command(after_help = "Example:\n  slipstream run terminate 1a2b3c4d --wait")]
+    Terminate {
+        /// Ids of the runs, short or full
+        #[arg(required = true)]
+        runs: Vec<String>,
+        /// Until everything is gone
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Aborts a run: its scripts end, what then stays is as its keep-running policy says
+    #[command(after_help = "Examples:\n  slipstream run abort 1a2b3c4d 'wrong version'\n  \
+        slipstream run abort 1a2b3c4d --cancel")]
+    Abort {
+        /// Id of the run, short or full
+        run: String,
+        /// Why
+        #[arg(default_value = "aborted by hand")]
+        reason: String,
+        /// Take the abort back instead
+        #[arg(long)]
+        cancel: bool,
+    },
+    /// Lists the reports of a run, or saves them
+    #[command(
+        after_help = "Examples:\n  slipstream run reports 1a2b3c4d\n  slipstream run reports 1a2b3c4d -d reports/"
+    )]
+    Reports {
+        /// Id of the run, short or full
+        run: String,
+        /// Save them in this folder, as INSTANCE.tar.gz
+        #[arg(short, long)]
+        dir: Option<PathBuf>,
+    },
+    /// Prints the console of a machine: what it wrote while it booted
+    #[command(after_help = "Example:\n  slipstream run console 1a2b3c4d web.1")]
+    Console {
+        /// Id of the run, short or full
+        run: String,
+        /// The instance; may be left out where there is only one
+        instance: Option<InstanceId>,
+    },
+}
+
+/// What `run wait` waits for.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Goal {
+    // No doc comments: they would make the --help long.
+    #[default]
+    Ready,
+    Gone,
+}
+
+pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    let client = context.client()?;
+    match command {
+        Command::Launch { module, options, wait } => launch::run(context, client, &module, &options, wait).await,
+        Command::List { limit } => show::list(context, &client, limit).await,
+        Command::Show { run } => show::show(context, &client, &run).await,
+        Command::Logs { run, instance, step, follow } => {
+            logs::run(context, client, &run, &logs::Choice { instance, step }, follow).await
+        }
+        Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
+        Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
+        Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
+        Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,
+        Command::Reports { run, dir } => reports::run(context, &client, &run, dir.as_deref()).await,
+        Command::Console { run, instance } => reports::console(context, &client, &run, instance).await,
+    }
+}

@@ -1,0 +1,85 @@
+//! Why the catalogue did not do what it was asked.
+
+use slipstream_shared::{id::InvalidId, module::Problem};
+
+use super::MAX_COMMENT;
+use crate::store::StoreError;
+
+/// Why the catalogue did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogueError {
+    /// The text is not the path of a module.
+    #[error(transparent)]
+    BadReference(#[from] InvalidId),
+    /// There is no module of that path.
+    #[error("there is no module `{path}`{}", near.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default())]
+    NotFound {
+        /// What was asked for.
+        path: String,
+        /// What may have been meant.
+        near: Option<String>,
+    },
+    /// The module has no such version.
+    #[error("`{path}` has no version {version} (its newest is {newest})")]
+    NoVersion {
+        /// The module.
+        path: String,
+        /// What was asked for.
+        version: u32,
+        /// The newest there is.
+        newest: u32,
+    },
+    /// Something is wrong with the text of a module.
+    #[error("{} {}", subject(module), count(problems))]
+    Invalid {
+        /// The module, as far as it says so itself.
+        module: String,
+        /// All that is wrong, in the order of the text.
+        problems: Vec<Problem>,
+    },
+    /// The module cannot be launched like this.
+    #[error("cannot launch `{module}`: {}", reasons.join("; "))]
+    Launch {
+        /// Path and version.
+        module: String,
+        /// All reasons.
+        reasons: Vec<String>,
+    },
+    /// The comment is too long.
+    #[error("the comment has {size} bytes, the limit is {MAX_COMMENT}")]
+    LongComment {
+        /// Its size.
+        size: usize,
+    },
+    /// Others keep saving the module.
+    #[error("others are saving `{path}` at the same time (look at their version, then save again)")]
+    Busy {
+        /// The module.
+        path: String,
+    },
+    /// What the store has is not a version of a module.
+    #[error("cannot read `{module}` from the store")]
+    Damaged {
+        /// Path and version.
+        module: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(super) fn invalid(module: &str, problems: Vec<Problem>) -> CatalogueError {
+    CatalogueError::Invalid { module: module.to_owned(), problems }
+}
+
+fn subject(module: &str) -> String {
+    if module.is_empty() { "the module file".to_owned() } else { format!("`{module}`") }
+}
+
+fn count(problems: &[Problem]) -> String {
+    match problems {
+        [one] => format!("has a problem at {one}"),
+        many => format!("has {} problems", many.len()),
+    }
+}

@@ -1,0 +1,296 @@
+//! Makes of a module what a run is going to do.
+//!
+//! Steps run in the order of the layers, parent first: for each layer `pre_install`, `packages`,
+//! `install`; then `deploy` of each. What they are given is decided here:
+//!
+//! - The environment is one for the whole node, the nearest entry of a name wins: what an application
+//!   adds to a component it uses is seen by the component's scripts too.
+//! - `deploy` and `report` get all of it. `deploy` waits until its references have values, and its first
+//!   step for the milestones that any layer needs: they hold back `deploy` as a whole.
+//! - `pre_install` and `install` get the entries that are known without other nodes, and wait for none:
+//!   installing goes on while the others come up, and what it reads could go into an image.
+//!
+//! Predefined parameters are not part of a plan: every instance has them.
+
+use std::collections::BTreeMap;
+
+use slipstream_shared::{
+    id::NodeName,
+    module::{
+        Application, Body, Draft, Layers, Module, Node, Used,
+        model::{Component, Count, Packages, ScriptDecl},
+    },
+    plan::{Category, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
+    predefined::{self, Level, Since},
+    template::{Owner, Reference, Template},
+};
+
+use super::{Catalogue, CatalogueError, LaunchOptions, error::invalid, launch::Chosen};
+use crate::store::MAX_VALUE;
+
+/// The largest plan: it is kept with the event that begins a run, in one record of the store.
+const MAX_PLAN: usize = MAX_VALUE - 64 * 1024;
+/// References may lead to references; files with longer chains are refused.
+const MAX_DEPTH: u32 = 32;
+/// The single machine of a run of an image or a component.
+const ONE: Count = Count { default: 1, min: 1, max: 1 };
+
+/// Parameters by name.
+type Params = BTreeMap<String, ParamPlan>;
+
+impl Catalogue {
+    /// The plan of a run of `target`, which is `path` or `path@version`.
+    ///
+    /// # Errors
+    /// [`CatalogueError::NotFound`] or [`CatalogueError::NoVersion`]; [`CatalogueError::Invalid`] where a
+    /// module that it uses no longer fits; [`CatalogueError::Launch`] with everything that is wrong with
+    /// the options.
+    pub async fn resolve(&self, target: &str, options: &LaunchOptions) -> Result<Plan, CatalogueError> {
+        let stored = self.get(target).await?;
+        let origin = stored.to_string();
+        let mut draft = Draft::read(&stored.source).map_err(|problems| invalid(&origin, problems))?;
+        let used = self.used(&mut draft).await?;
+        let module = draft.check(&used).map_err(|problems| invalid(&origin, problems))?;
+        plan(&module, &origin, &used, options).map_err(|reasons| CatalogueError::Launch { module: origin, reasons })
+    }
+}
+
+fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> Result<Plan, Vec<String>> {
+    let application = match &module.body {
+        Body::Project => return Err(vec!["it is a project, launch one of the modules in it".to_owned()]),
+        Body::Image(_) | Body::Component(_) => None,
+        Body::Application(application) => Some(application),
+    };
+    let layers = layers(module, origin, used);
+    let mut chosen = Chosen::check(options, &layers, application);
+    let params = application.map(|a| run_wide(a, &mut chosen)).unwrap_or_default();
+    let mut nodes = BTreeMap::new();
+    for (name, layers) in &layers {
+        let node = application.and_then(|a| a.nodes.get(name));
+        let planner = Planner { name, layers, node, run: &params, origin };
+        nodes.insert(name.clone(), planner.node(&mut chosen));
+    }
+    chosen.total(nodes.values().map(|n| n.count));
+    let outputs = application.iter().flat_map(|a| &a.outputs);
+    let plan = Plan {
+        module: origin.to_owned(),
+        title: module.title.clone().unwrap_or_else(|| module.name.clone()),
+        category: if application.is_some() { Category::Application } else { Category::Machine },
+        params,
+        nodes,
+        outputs: outputs.map(|(name, output)| (name.clone(), output.value.clone())).collect(),
+        policy: policy(application, options),
+    };
+    let size = serde_json::to_vec(&plan).map_or(0, |bytes| bytes.len());
+    if size > MAX_PLAN {
+        chosen.reasons.push(format!("its scripts and values make a plan of {size} bytes, the limit is {MAX_PLAN}"));
+    }
+    if chosen.reasons.is_empty() { Ok(plan) } else { Err(chosen.reasons) }
+}
+
+/// What each node is made of; a single image or component is the node `machine`.
+fn layers<'a>(module: &'a Module, origin: &'a str, used: &'a Used) -> BTreeMap<NodeName, Layers<'a>> {
+    match &module.body {
+        Body::Application(application) => {
+            let nodes = application.nodes.iter();
+            nodes.map(|(name, node)| (name.clone(), Layers::of_node(node, origin, used))).collect()
+        }
+        _ => Layers::of_module(module, origin, used).map(|l| (NodeName::machine(), l)).into_iter().collect(),
+    }
+}
+
+fn policy(application: Option<&Application>, options: &LaunchOptions) -> Policy {
+    let default = Policy::default();
+    let keep_running = options.keep_running.or(application.and_then(|a| a.keep_running));
+    let timeout = options.timeout.or(application.and_then(|a| a.timeout));
+    Policy { keep_running: keep_running.unwrap_or(default.keep_running), timeout: timeout.unwrap_or(default.timeout) }
+}
+
+/// The inputs of the run, with the values chosen for them.
+fn run_wide(application: &Application, chosen: &mut Chosen<'_>) -> Params {
+    let mut params = Params::new();
+    for (name, declared) in &application.params {
+        let value = chosen.run.get(name.as_str()).map(|v| Template::literal(v)).or_else(|| declared.default.clone());
+        if declared.required && value.is_none() {
+            chosen.reasons.push(format!("the input `{name}` needs a value"));
+        }
+        params.insert(name.clone(), ParamPlan { kind: declared.kind.clone(), value, help: declared.help.clone() });
+    }
+    params
+}
+
+/// Plans one node.
+struct Planner<'a> {
+    name: &'a NodeName,
+    layers: &'a Layers<'a>,
+    /// None where the node is the single machine of a run.
+    node: Option<&'a Node>,
+    /// The inputs of the run.
+    run: &'a Params,
+    /// The module that is launched.
+    origin: &'a str,
+}
+
+impl Planner<'_> {
+    fn node(&self, chosen: &mut Chosen<'_>) -> NodePlan {
+        let (name, layers) = (self.name, self.layers);
+        let preferred = self.node.and_then(|n| n.clouds.first()).map(|c| c.value.as_str());
+        let cloud = chosen.cloud(name, preferred);
+        let image = layers.native(&cloud).unwrap_or_default().to_owned();
+        if image.is_empty() && !cloud.is_empty() {
+            chosen.reasons.push(self.no_image(&cloud));
+        }
+        let params = self.params(chosen);
+        let steps = self.steps(&params, chosen);
+        let ready = layers.ready().map(|(ready, _)| ready);
+        NodePlan {
+            component: self.component().to_owned(),
+            count: chosen.count(name, self.node.map_or(ONE, |n| n.count)),
+            cloud,
+            image,
+            platform: layers.platform().map(str::to_owned),
+            login: layers.login().to_owned(),
+            size: layers.size(),
+            network: layers.network(),
+            params,
+            steps,
+            report: self.report(),
+            ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
+        }
+    }
+
+    /// What the node is: the component it uses, or else the module that is launched.
+    fn component(&self) -> &str {
+        match self.node {
+            Some(node) if node.uses => self.layers.iter().rev().nth(1).map_or(self.origin, |l| l.origin),
+            _ => self.origin,
+        }
+    }
+
+    fn no_image(&self, cloud: &str) -> String {
+        let image = self.layers.iter().next().map_or(self.origin, |l| l.origin);
+        let clouds = self.layers.clouds().join(", ");
+        format!("`{}`: the image `{image}` has no identifier for the cloud `{cloud}` (it has: {clouds})", self.name)
+    }
+
+    /// Declared parameters with their values, and the inputs of the run as parameters of each instance.
+    fn params(&self, chosen: &mut Chosen<'_>) -> Params {
+        let mut params = Params::new();
+        for (name, param) in self.layers.params() {
+            let value = self.set(chosen, name).or_else(|| param.value.cloned());
+            if param.declared.required && value.is_none() {
+                chosen.reasons.push(format!("the input `{}:{name}` needs a value", self.name));
+            }
+            let help = param.declared.help.clone();
+            params.insert((*name).to_owned(), ParamPlan { kind: param.kind().clone(), value, help });
+        }
+        for (name, declared) in self.run {
+            if !params.contains_key(name) {
+                let value = self.set(chosen, name).or_else(|| format!("${{ss.{name}}}").parse().ok());
+                params.insert(name.clone(), ParamPlan { value, ..declared.clone() });
+            }
+        }
+        params
+    }
+
+    /// The value chosen at launch.
+    fn set(&self, chosen: &Chosen<'_>, name: &str) -> Option<Template> {
+        chosen.nodes.get(&(self.name.as_str(), name)).map(|value| Template::literal(value))
+    }
+
+    fn steps(&self, params: &Params, chosen: &mut Chosen<'_>) -> Vec<StepPlan> {
+        let env = self.env();
+        let early: BTreeMap<String, Template> =
+            self.env().into_iter().filter(|(_, text)| self.is_early(text, params, 0)).collect();
+        let mut steps = Vec::new();
+        for layer in self.layers.iter() {
+            let Component { pre_install, packages, install, .. } = layer.component;
+            let before = pre_install.as_ref().map(|s| step("pre_install", layer.origin, s, &early));
+            steps.extend(before);
+            if let Some(names) = self.packages(packages, chosen) {
+                let (step, origin) = ("packages".to_owned(), layer.origin.to_owned());
+                let script = Script::Packages(names);
+                steps.push(StepPlan { step, origin, script, within: None, env: BTreeMap::new(), needs: Vec::new() });
+            }
+            let after = install.as_ref().map(|s| step("install", layer.origin, s, &early));
+            steps.extend(after);
+        }
+        let mut needs: Vec<_> = self.layers.needs().into_iter().map(|(need, _)| need.clone()).collect();
+        for layer in self.layers.iter() {
+            if let Some(script) = &layer.component.deploy {
+                let needs = std::mem::take(&mut needs);
+                steps.push(StepPlan { needs, ..step("deploy", layer.origin, script, &env) });
+            }
+        }
+        steps
+    }
+
+    fn report(&self) -> Vec<StepPlan> {
+        let env = self.env();
+        let scripts = self.layers.iter().filter_map(|l| Some((l.origin, l.component.report.as_ref()?)));
+        scripts.map(|(origin, script)| step("report", origin, script, &env)).collect()
+    }
+
+    fn env(&self) -> BTreeMap<String, Template> {
+        self.layers.env().into_iter().map(|(name, (text, _))| (name.to_owned(), text.clone())).collect()
+    }
+
+    /// The names for the package manager of the node's platform; none where nothing is to be installed.
+    fn packages(&self, packages: &Packages, chosen: &mut Chosen<'_>) -> Option<Vec<String>> {
+        if packages.is_empty() {
+            return None;
+        }
+        let families = match packages {
+            Packages::All(names) => return Some(names.clone()),
+            Packages::ByFamily(families) => families,
+        };
+        let platform = self.layers.platform();
+        let names = platform.and_then(family).and_then(|family| families.get(family));
+        if names.is_none() {
+            let has = families.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let platform = platform.map_or("no platform".to_owned(), |p| format!("the platform `{p}`"));
+            chosen.reasons.push(format!("`{}` lists packages for {has}, but its image has {platform}", self.name));
+        }
+        names.cloned()
+    }
+
+    /// True for text whose references have values before other nodes do anything.
+    fn is_early(&self, text: &Template, params: &Params, depth: u32) -> bool {
+        depth < MAX_DEPTH && text.references().all(|r| self.is_known(r, params, depth + 1))
+    }
+
+    fn is_known(&self, reference: &Reference, params: &Params, depth: u32) -> bool {
+        let name = reference.name.as_str();
+        let predefined = |level| predefined::find(level, name).map(|p| p.since != Since::Set);
+        let (found, values) = match &reference.owner {
+            Owner::Node(_) => return false,
+            Owner::Run => (predefined(Level::Run), self.run),
+            Owner::Own => (predefined(Level::Instance).or(predefined(Level::Node)), params),
+        };
+        let value = || values.get(name).and_then(|p| p.value.as_ref());
+        found.unwrap_or_else(|| value().is_some_and(|text| self.is_early(text, params, depth)))
+    }
+}
+
+fn step(name: &str, origin: &str, script: &ScriptDecl, env: &BTreeMap<String, Template>) -> StepPlan {
+    StepPlan {
+        step: name.to_owned(),
+        origin: origin.to_owned(),
+        script: Script::Text(script.text.clone()),
+        within: script.within,
+        env: env.clone(),
+        needs: Vec::new(),
+    }
+}
+
+/// The package manager of a platform.
+fn family(platform: &str) -> Option<&'static str> {
+    Some(match platform {
+        "debian" | "ubuntu" => "apt",
+        "redhat" | "centos" | "fedora" | "rocky" | "alma" => "dnf",
+        "suse" | "opensuse" => "zypper",
+        "alpine" => "apk",
+        "arch" => "pacman",
+        _ => return None,
+    })
+}

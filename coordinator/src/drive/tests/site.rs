@@ -1,0 +1,353 @@
+//! A coordinator without its network: runs on a fake cloud, a store that can fail, agents that do
+//! what a test says.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use slipstream_shared::{
+    api::RunDetail,
+    context::Context,
+    event::{Event, Record, StepResult},
+    id::{AttemptKey, RunId},
+    link::{Change, Down, Up},
+    plan::{Category, Network, NodePlan, ParamPlan, Plan, Policy, Size, StepPlan},
+    state::RunState,
+};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::{
+    cloud::fake::{Started, World as Cloud},
+    drive::{LaunchSecret, RunHandle, Runs, Trust, World},
+    seam::Seam,
+    store::{Backend, Batch, MemoryBackend, StoreError},
+};
+
+/// A store that can be full, or die with its coordinator after so many appends.
+#[derive(Debug)]
+struct Store {
+    inner: Arc<MemoryBackend>,
+    full: Arc<AtomicBool>,
+    left: AtomicI64,
+    died: Notify,
+}
+
+#[async_trait]
+impl Backend for Store {
+    async fn append(&self, batch: Batch) -> Result<(), StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { path: "here".into() });
+        }
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left < 1 {
+            // The process is dead: nobody gets an answer any more.
+            std::future::pending::<()>().await;
+        }
+        let result = self.inner.append(batch).await;
+        if left == 1 {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        result
+    }
+    async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.inner.scan(prefix, after, limit).await
+    }
+    async fn delete_range(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        self.inner.delete_range(prefix).await
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+}
+
+/// What the agents do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Script {
+    Succeed,
+    Fail,
+    WaitForGreeting,
+}
+
+pub(super) struct Site {
+    pub(super) seam: Seam,
+    pub(super) cloud: Cloud,
+    inner: Arc<MemoryBackend>,
+    store: Arc<Store>,
+    full: Arc<AtomicBool>,
+    runs: watch::Sender<Runs>,
+    starts: Option<mpsc::UnboundedReceiver<Started>>,
+}
+
+pub(super) fn plan(count: u32) -> Plan {
+    let node = NodePlan {
+        component: "test@1".into(),
+        count,
+        cloud: "fake".into(),
+        image: "any".into(),
+        platform: None,
+        login: "root".into(),
+        size: Size::default(),
+        network: Network::Public,
+        params: [("greeting".to_owned(), ParamPlan::default())].into(),
+        steps: vec![StepPlan {
+            step: "deploy".into(),
+            origin: "test".into(),
+            script: slipstream_shared::plan::Script::Text("true".into()),
+            within: None,
+            env: BTreeMap::new(),
+            needs: vec![],
+        }],
+        report: vec![],
+        ready: None,
+    };
+    Plan {
+        module: "test@1".into(),
+        title: "test".into(),
+        category: Category::Application,
+        params: BTreeMap::new(),
+        nodes: [("web".parse().expect("valid"), node)].into(),
+        outputs: BTreeMap::new(),
+        policy: Policy::default(),
+    }
+}
+
+pub(super) fn token(started: &Started) -> String {
+    Context::from_user_data(started.user_data.as_bytes()).expect("ours").token
+}
+
+async fn start(store: &Arc<Store>, cloud: &Cloud, seam: &Seam) -> Runs {
+    Runs::start(World {
+        backend: Arc::<Store>::clone(store),
+        seam: seam.clone(),
+        clouds: [("fake".to_owned(), cloud.connector())].into(),
+        trust: Trust {
+            secret: LaunchSecret::new(&[1; 32]),
+            pin: "pin".into(),
+            server_name: "coordinator.slipstream.internal".into(),
+            port: 1,
+            hosts: vec![],
+        },
+        launching: tokio::sync::Semaphore::new(8),
+    })
+    .await
+    .expect("starts")
+}
+
+impl Site {
+    pub(super) async fn new() -> Self {
+        let seam = Seam::seeded(1);
+        let cloud = Cloud::new(Seam::seeded(2));
+        let inner = Arc::new(MemoryBackend::new());
+        let full = Arc::new(AtomicBool::new(false));
+        let left = AtomicI64::new(i64::MAX);
+        let store = Arc::new(Store { inner: Arc::clone(&inner), full: Arc::clone(&full), left, died: Notify::new() });
+        let starts = Some(cloud.starts());
+        let runs = watch::Sender::new(start(&store, &cloud, &seam).await);
+        Site { seam, cloud, inner, store, full, runs, starts }
+    }
+
+    pub(super) fn die_after(&self, appends: i64) {
+        self.store.left.store(appends, Ordering::SeqCst);
+    }
+
+    pub(super) fn fill_disk(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+    }
+
+    pub(super) async fn launch(&self, plan: Plan) -> RunId {
+        self.runs().launch("ann", plan, vec![]).await.expect("accepted")
+    }
+
+    /// Launches, though the coordinator may die before it answers.
+    pub(super) async fn launch_somehow(&self, plan: Plan) -> RunId {
+        let runs = self.runs();
+        tokio::select! {
+            id = runs.launch("ann", plan, vec![]) => id.expect("accepted"),
+            () = self.store.died.notified() => {
+                self.store.died.notify_one();
+                let found = start(&self.store, &self.cloud, &Seam::seeded(3)).await.list(None, 2).await.expect("listed");
+                assert_eq!(found.len(), 1, "accepted, durably");
+                found[0].id
+            }
+        }
+    }
+
+    /// Asks for the end of a run, though the coordinator may die before it answers.
+    pub(super) fn terminate_somehow(&self, run: RunId) -> impl Future<Output = ()> + use<> {
+        let runs = self.runs();
+        async move {
+            let handle = runs.find(&run.to_string()).await.expect("there");
+            let ask = handle.terminate(crate::drive::tests::ann());
+            // Not answered: it has died.
+            let _ = tokio::time::timeout(Duration::from_secs(30), ask).await;
+        }
+    }
+
+    fn runs(&self) -> Runs {
+        self.runs.borrow().clone()
+    }
+
+    pub(super) async fn handle(&self, run: RunId) -> RunHandle {
+        self.runs().find(&run.to_string()).await.expect("there")
+    }
+
+    pub(super) async fn next_start(&mut self) -> Started {
+        self.starts.as_mut().expect("not playing").recv().await.expect("the cloud goes on")
+    }
+
+    /// Plays all agents from now on, across restarts of the coordinator.
+    pub(super) fn play_agents(&mut self, script: Script) {
+        let mut starts = self.starts.take().expect("once");
+        let runs = self.runs.subscribe();
+        let tasks = Seam::seeded(4);
+        let own = tasks.clone();
+        tasks.spawn(async move {
+            while let Some(started) = starts.recv().await {
+                own.spawn(Agent { started, script, runs: runs.clone(), op: 0, finished: false }.live());
+            }
+        });
+    }
+
+    /// Starts another coordinator when this one has died. False: it does not within some minutes.
+    pub(super) async fn restart_when_dead(&mut self) -> bool {
+        if tokio::time::timeout(Duration::from_secs(600), self.store.died.notified()).await.is_err() {
+            return false;
+        }
+        self.seam = Seam::seeded(9);
+        let left = AtomicI64::new(i64::MAX);
+        let (inner, full) = (Arc::clone(&self.inner), Arc::clone(&self.full));
+        self.store = Arc::new(Store { inner, full, left, died: Notify::new() });
+        let runs = start(&self.store, &self.cloud, &self.seam).await;
+        self.runs.send_replace(runs);
+        true
+    }
+
+    pub(super) async fn wait_for(&self, run: RunId, state: RunState) {
+        self.wait_until(run, move |d| d.summary.state == state).await;
+    }
+
+    pub(super) async fn wait_until(&self, run: RunId, holds: impl Fn(&RunDetail) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(3600);
+        loop {
+            let detail = self.handle(run).await.detail().await.expect("read");
+            if holds(&detail) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it never happened: {detail:#?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(super) async fn events(&self, run: RunId) -> Vec<Record> {
+        let journal = crate::drive::journal::Journal::new(Arc::<Store>::clone(&self.store), run);
+        journal.records(0, 10_000).await.expect("read")
+    }
+
+    pub(super) async fn attempts(&self, run: RunId) -> Vec<AttemptKey> {
+        let key = |r: &Record| match &r.event {
+            Event::LaunchIntended { instance, attempt, .. } => {
+                Some(AttemptKey { run, instance: instance.clone(), attempt: *attempt })
+            }
+            _ => None,
+        };
+        self.events(run).await.iter().filter_map(key).collect()
+    }
+}
+
+/// One machine's agent.
+struct Agent {
+    started: Started,
+    script: Script,
+    runs: watch::Receiver<Runs>,
+    op: u64,
+    finished: bool,
+}
+
+impl Agent {
+    async fn live(mut self) {
+        while !self.started.ended.is_cancelled() {
+            self.runs.borrow_and_update();
+            let (ended, mut runs) = (self.started.ended.clone(), self.runs.clone());
+            tokio::select! {
+                () = self.session() => {}
+                () = ended.cancelled() => {}
+                changed = runs.changed() => if changed.is_err() { return },
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn session(&mut self) {
+        let (runs, key) = (self.runs.borrow().clone(), self.started.key.clone());
+        let Ok(handle) = runs.find(&key.run.to_string()).await else { return };
+        let secret = format!("key of {}", self.started.machine);
+        let enrolled = handle.enrol(&key.instance, key.attempt, &token(&self.started), &secret, "1").await;
+        if enrolled.is_err() {
+            return;
+        }
+        let Ok(mut link) = handle.attach(&key.instance, key.attempt, &secret).await else { return };
+        while let Some(line) = link.down.recv().await {
+            match line {
+                Down::Hello { last_op, .. } => self.op = last_op,
+                Down::Plan(plan)
+                    if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() =>
+                {
+                    return;
+                }
+                Down::Report if self.change(&mut link, Change::Reported).await.is_none() => {
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn deploy(&mut self, link: &mut crate::drive::AgentLink) -> Option<()> {
+        self.change(link, Change::StepStarted { index: 0 }).await?;
+        if self.script == Script::WaitForGreeting {
+            let key = "web.1:greeting".parse().expect("valid");
+            link.up(Up::Get { id: 1, key, wait: true, ignore_abort: false }).await.ok()?;
+            while !matches!(link.down.recv().await?, Down::Answer { id: 1, .. }) {}
+        }
+        let fails = self.script == Script::Fail;
+        let result = StepResult {
+            exit: Some(i32::from(fails)),
+            last_stderr: fails.then(|| "oh no".to_owned()),
+            ..StepResult::default()
+        };
+        self.change(link, Change::StepFinished { index: 0, result }).await?;
+        if !fails {
+            self.change(link, Change::Ready).await?;
+        }
+        self.finished = true;
+        Some(())
+    }
+
+    /// Makes a change and waits until it is acknowledged.
+    async fn change(&mut self, link: &mut crate::drive::AgentLink, change: Change) -> Option<()> {
+        self.op += 1;
+        link.up(Up::Do { op: self.op, change }).await.ok()?;
+        loop {
+            if let Down::Done { op, .. } = link.down.recv().await?
+                && op == self.op
+            {
+                return Some(());
+            }
+        }
+    }
+}

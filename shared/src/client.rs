@@ -1,0 +1,373 @@
+//! Typed client of the coordinator's REST API: one method per route.
+
+mod events;
+mod log;
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::{
+    events::{EventStream, Update},
+    log::LogStream,
+};
+use crate::{
+    api::{
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, Problem, ReportInfo, RunDetail,
+        RunSummary, SetParameter,
+    },
+    http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
+    id::InstanceId,
+    parameter::Key,
+};
+
+/// The longest one request waits for a value; longer waits ask again, so that a proxy between does
+/// not end them.
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The coordinator cannot be reached, or does not answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// This client cannot be made.
+    #[error("cannot speak to {url}")]
+    Setup {
+        /// The coordinator's URL.
+        url: String,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
+    /// The coordinator refused, and says why.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// Something answered that is not a coordinator of this version.
+    #[error("{method} {path}: the answer (status {status}) is not what this version understands: {reason}")]
+    Answer {
+        /// What was asked.
+        method: Method,
+        /// Of which resource.
+        path: String,
+        /// Status of the answer.
+        status: u16,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// The coordinator's word for what is wrong, if it said one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ClientError::Problem(problem) => Some(&problem.code),
+            _ => None,
+        }
+    }
+
+    /// True when the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Http(error) => {
+                !matches!(error.cause, Cause::Url | Cause::Authority(_) | Cause::Tls { .. } | Cause::TooLarge(_))
+            }
+            ClientError::Problem(problem) => problem.status >= 500 || matches!(problem.status, 408 | 429),
+            ClientError::Answer { status, .. } => *status >= 500,
+            ClientError::Setup { .. } => false,
+        }
+    }
+}
+
+/// A coordinator, spoken to with one user's token. A clone shares its connections.
+#[derive(Clone)]
+pub struct Client {
+    http: Http,
+    base: String,
+    bearer: HeaderValue,
+}
+
+impl Client {
+    /// A client of the coordinator at `url` whose certificate descends from `authority` (PEM).
+    ///
+    /// # Errors
+    /// The URL, the token or the authority is not one. Nothing is sent yet.
+    pub fn new(url: &str, token: &str, authority: &str, limits: Limits) -> Result<Self, ClientError> {
+        let fail = |cause| ClientError::Setup { url: url.to_owned(), cause };
+        let base = url.trim_end_matches('/').to_owned();
+        let parsed: Uri = base.parse().map_err(|_| fail(Cause::Url))?;
+        if parsed.scheme_str() != Some("https") || parsed.host().is_none_or(str::is_empty) {
+            return Err(fail(Cause::Url));
+        }
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+            .map_err(|_| fail(Cause::Authority("the token has characters no token has".to_owned())))?;
+        bearer.set_sensitive(true);
+        Ok(Client { http: Http::new(authority, limits).map_err(fail)?, base, bearer })
+    }
+
+    /// Where the coordinator is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether the coordinator works, and which clouds it has.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for all methods.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.call(Method::GET, "/health", Bytes::new(), None).await
+    }
+
+    /// Saves a module as a new version of itself.
+    pub async fn put_module(&self, yaml: &str) -> Result<ModuleInfo, ClientError> {
+        let body = Bytes::copy_from_slice(yaml.as_bytes());
+        let mut request = self.request(Method::PUT, "/modules", body)?;
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+        self.read(self.send(request).await?, Method::PUT, "/modules").await
+    }
+
+    /// The newest versions of all modules whose path begins with `prefix`.
+    pub async fn modules(&self, prefix: &str) -> Result<Vec<ModuleInfo>, ClientError> {
+        self.all(&format!("/modules?prefix={}", escape(prefix))).await
+    }
+
+    /// A module: `path` or `path@version`.
+    pub async fn module(&self, path: &str) -> Result<ModuleInfo, ClientError> {
+        self.get(&format!("/modules/{}", escape(path))).await
+    }
+
+    /// Starts a run. The same `idempotency` key again gives the same run.
+    pub async fn launch(&self, launch: &LaunchRequest, idempotency: &str) -> Result<RunDetail, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, "/runs", json(launch), key).await
+    }
+
+    /// One page of the runs this user may see, newest first.
+    pub async fn runs(&self, after: Option<&str>, limit: u32) -> Result<Page<RunSummary>, ClientError> {
+        let after = after.map(|a| format!("&after={}", escape(a))).unwrap_or_default();
+        self.get(&format!("/runs?limit={limit}{after}")).await
+    }
+
+    /// A run, by its full or short id.
+    pub async fn run(&self, run: &str) -> Result<RunDetail, ClientError> {
+        self.get(&of(run, "")).await
+    }
+
+    /// Asks for the end of a run.
+    pub async fn terminate(&self, run: &str) -> Result<(), ClientError> {
+        self.done(Method::DELETE, &of(run, ""), Bytes::new()).await
+    }
+
+    /// All parameters of a run.
+    pub async fn parameters(&self, run: &str) -> Result<Vec<Parameter>, ClientError> {
+        self.all(&of(run, "/parameters")).await
+    }
+
+    /// A parameter; its value is absent when it is not set.
+    pub async fn parameter(&self, run: &str, key: &Key) -> Result<Parameter, ClientError> {
+        self.get(&parameter(run, key)).await
+    }
+
+    /// Waits for a parameter to have a value; the problem `wait_timeout` says that it has none yet.
+    pub async fn wait_parameter(&self, run: &str, key: &Key, within: Duration) -> Result<Parameter, ClientError> {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let wait = left.min(LONGEST_WAIT);
+            let path = format!("{}?wait={}", parameter(run, key), wait.as_secs_f64().ceil());
+            let mut request = self.request(Method::GET, &path, Bytes::new())?;
+            request.patience = Some(wait + Duration::from_secs(30));
+            match self.read(self.send(request).await?, Method::GET, &path).await {
+                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives a parameter a value.
+    pub async fn set_parameter(&self, run: &str, key: &Key, value: &str) -> Result<(), ClientError> {
+        let body = json(&SetParameter { value: value.to_owned() });
+        self.done(Method::PUT, &parameter(run, key), body).await
+    }
+
+    /// Takes a parameter's value away.
+    pub async fn unset_parameter(&self, run: &str, key: &Key) -> Result<(), ClientError> {
+        self.done(Method::DELETE, &parameter(run, key), Bytes::new()).await
+    }
+
+    /// Aborts a run.
+    pub async fn abort(&self, run: &str, reason: &str) -> Result<(), ClientError> {
+        let body = json(&AbortRequest { reason: reason.to_owned() });
+        self.done(Method::POST, &of(run, "/abort"), body).await
+    }
+
+    /// Takes the abort of a run back.
+    pub async fn cancel_abort(&self, run: &str) -> Result<(), ClientError> {
+        self.done(Method::DELETE, &of(run, "/abort"), Bytes::new()).await
+    }
+
+    /// The events of a run after number `after`, those that have happened and those to come.
+    #[must_use]
+    pub fn events(&self, run: &str, after: u64) -> EventStream {
+        EventStream::new(self.clone(), run, after)
+    }
+
+    /// What the steps of an instance have written.
+    pub async fn logs(&self, run: &str, instance: &InstanceId) -> Result<Vec<LogInfo>, ClientError> {
+        self.get(&of(run, &format!("/logs/{instance}"))).await
+    }
+
+    /// The output of a step from byte `offset` on, as far as it is there.
+    pub async fn log(&self, run: &str, instance: &InstanceId, index: u32, offset: u64) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/logs/{instance}/{index}?offset={offset}"))).await
+    }
+
+    /// The output of a step from its beginning to its end, as it comes.
+    #[must_use]
+    pub fn follow_log(&self, run: &str, instance: &InstanceId, index: u32) -> LogStream {
+        LogStream::new(self.clone(), run, instance, index)
+    }
+
+    /// The reports of a run.
+    pub async fn reports(&self, run: &str) -> Result<Vec<ReportInfo>, ClientError> {
+        self.all(&of(run, "/reports")).await
+    }
+
+    /// The report of an instance: a gzipped tar file.
+    pub async fn report(&self, run: &str, instance: &InstanceId) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/reports/{instance}"))).await
+    }
+
+    /// What the machine of an instance has written to its console.
+    pub async fn console(&self, run: &str, instance: &InstanceId) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/console/{instance}"))).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, Bytes::new(), None).await
+    }
+
+    /// All pages of a list.
+    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+        let mut page: Page<T> = self.get(path).await?;
+        let mut items = page.items;
+        while let Some(next) = page.next {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            page = self.get(&format!("{path}{separator}after={}", escape(&next))).await?;
+            items.append(&mut page.items);
+        }
+        Ok(items)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        idempotency: Option<HeaderValue>,
+    ) -> Result<T, ClientError> {
+        let mut request = self.request(method.clone(), path, body)?;
+        if let Some(key) = idempotency {
+            request.headers.insert("idempotency-key", key);
+        }
+        self.read(self.send(request).await?, method, path).await
+    }
+
+    async fn done(&self, method: Method, path: &str, body: Bytes) -> Result<(), ClientError> {
+        let mut answer = self.send(self.request(method, path, body)?).await?;
+        answer.body.bytes().await?;
+        Ok(())
+    }
+
+    async fn body(&self, path: &str) -> Result<Body, ClientError> {
+        Ok(self.send(self.request(Method::GET, path, Bytes::new())?).await?.body)
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request, ClientError> {
+        let url = format!("{}/api/v1{path}", self.base)
+            .parse()
+            .map_err(|_| ClientError::Setup { url: self.base.clone(), cause: Cause::Url })?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, self.bearer.clone());
+        if !body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        Ok(Request { method, url, headers, body, patience: None })
+    }
+
+    /// Sends a request; a status that is not of success becomes an error.
+    async fn send(&self, request: Request) -> Result<Answer, ClientError> {
+        let (method, path) = (request.method.clone(), request.url.path().to_owned());
+        let mut answer = self.http.send(request).await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.body.bytes().await?;
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Problem(Box::new(problem)),
+            Err(_) => ClientError::Answer {
+                method,
+                path,
+                status: answer.status.as_u16(),
+                reason: "it is an error without problem details; is this URL a coordinator's?".to_owned(),
+            },
+        })
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        mut answer: Answer,
+        method: Method,
+        path: &str,
+    ) -> Result<T, ClientError> {
+        let body = answer.body.bytes().await?;
+        serde_json::from_slice(&body).map_err(|error| ClientError::Answer {
+            method,
+            path: path.split('?').next().unwrap_or_default().to_owned(),
+            status: answer.status.as_u16(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.base).finish_non_exhaustive()
+    }
+}
+
+fn of(run: &str, rest: &str) -> String {
+    format!("/runs/{}{rest}", escape(run))
+}
+
+fn parameter(run: &str, key: &Key) -> String {
+    of(run, &format!("/parameters/{key}"))
+}
+
+fn json<T: Serialize>(value: &T) -> Bytes {
+    // The bodies are plain structs: serializing them cannot fail.
+    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+}
+
+/// Escapes text for a path or a query; `/`, `@` and `:` stay.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/@:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// A random number for [`crate::backoff::Backoff`].
+fn jitter() -> u32 {
+    uuid::Uuid::now_v7().as_u64_pair().1 as u32
+}

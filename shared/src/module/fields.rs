@@ -1,0 +1,378 @@
+//! The table of all fields of a module file: the one place that says which keys there are.
+//!
+//! The reader checks files against it; JSON Schema, `explain`, `fmt` and the reference page are made of it.
+//! To add a key: one line here, and the line in `build.rs` that takes its value. A key of the format
+//! that this version does not act on is [`Support::Later`]: it is refused by name, never skipped.
+
+use super::params::{LATER_TYPES, TYPES};
+
+/// Whether this version acts on a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// It does.
+    Now,
+    /// It knows the word and refuses it.
+    Later,
+}
+
+/// A key that may stand in a [`Table`].
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The key.
+    pub key: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// What it is for, in one line.
+    pub help: &'static str,
+    /// What SlipStream called it, where that differs: offered to whoever types the old word.
+    pub was: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
+    /// Whether this version acts on it.
+    pub support: Support,
+}
+
+/// The keys of one kind of map.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// What the map describes, with its article: `a component`.
+    pub what: &'static str,
+    /// Its fields. In groups, because contexts share them.
+    pub groups: &'static [&'static [Field]],
+    /// What maps under other keys are, where those belong to the format but not to this version.
+    pub others: Option<&'static str>,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// Text without line breaks.
+    Line,
+    /// Text with references.
+    Template,
+    /// A port, or text with references that makes one.
+    Port,
+    /// An `http://` or `https://` address, with references.
+    Url,
+    /// A module's path.
+    Path,
+    /// A module's path, perhaps with a version.
+    ModuleRef,
+    /// A path of a file beside the module file.
+    File,
+    /// A regular expression.
+    Regex,
+    /// A milestone of another node.
+    Milestone,
+    /// `true` or `false`.
+    Boolean,
+    /// Bytes, with a unit.
+    Size,
+    /// A time, with a unit.
+    Duration,
+    /// A whole number within bounds.
+    Whole(u64, u64),
+    /// One of some words: those of this version, then those of later ones.
+    Words(&'static [&'static str], &'static [&'static str]),
+    /// Items of one kind.
+    List(&'static Kind),
+    /// Names and values.
+    Map(Names, &'static Kind),
+    /// A map with known keys.
+    Fields(&'static Table),
+    /// Whichever fits the shape of the value: text, list or map.
+    OneOf(&'static [Kind]),
+    /// A key of a later version: its value is not looked at.
+    Unread,
+}
+
+/// What the names of a [`Kind::Map`] are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Names of parameters.
+    Param,
+    /// Names of nodes.
+    Node,
+    /// Names of environment variables.
+    Env,
+    /// Names of configured clouds.
+    Cloud,
+    /// Package manager families.
+    Family,
+}
+
+impl Table {
+    /// All fields.
+    pub fn fields(&self) -> impl Iterator<Item = &'static Field> {
+        self.groups.iter().flat_map(|group| group.iter())
+    }
+
+    /// The field of that key.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&'static Field> {
+        self.fields().find(|f| f.key == key)
+    }
+}
+
+impl Field {
+    const fn was(mut self, old: &'static str) -> Self {
+        self.was = old;
+        self
+    }
+
+    const fn must(mut self) -> Self {
+        self.required = true;
+        self
+    }
+}
+
+const fn now(key: &'static str, kind: Kind, help: &'static str) -> Field {
+    Field { key, kind, help, was: "", required: false, support: Support::Now }
+}
+
+const fn later(key: &'static str, help: &'static str) -> Field {
+    Field { key, kind: Kind::Unread, help, was: "", required: false, support: Support::Later }
+}
+
+/// Kinds of modules.
+pub const KINDS: [&str; 4] = ["project", "image", "component", "application"];
+/// Package manager families, as keys of `packages`.
+pub const FAMILIES: [&str; 5] = ["apt", "dnf", "zypper", "apk", "pacman"];
+/// What `platform` may be.
+pub const PLATFORMS: [&str; 13] = [
+    "debian", "ubuntu", "redhat", "centos", "fedora", "rocky", "alma", "suse", "opensuse", "alpine", "arch", "busybox",
+    "other",
+];
+/// The most instances a run may have.
+pub const MOST_INSTANCES: u32 = 300;
+
+/// What every module has.
+static HEADER: [Field; 8] = [
+    now("slipstream", Kind::Whole(1, 1), "version of the format").must(),
+    now("kind", Kind::Words(&KINDS, &[]), "what the module is").must(),
+    now("name", Kind::Path, "its path in the catalogue").must(),
+    now("title", Kind::Line, "its name for people"),
+    now("description", Kind::Text, "what it is for"),
+    now("tags", Kind::List(&Kind::Line), "words to find it by"),
+    now("notes", Kind::Text, "what whoever changes it should know"),
+    now("logo", Kind::Line, "address of a picture").was("logoLink"),
+];
+
+static INPUTS: [Field; 1] =
+    [now("params", Kind::Map(Names::Param, &Kind::Fields(&PARAM)), "inputs: name to type, default and limits")
+        .was("parameters")];
+
+static MACHINE: [Field; 3] = [
+    now("login", Kind::Line, "user for ssh, `root` unless said otherwise").was("loginUser"),
+    now("size", Kind::Fields(&SIZE), "how large its machines are"),
+    now(
+        "network",
+        Kind::Words(&["public", "private"], &[]),
+        "which address the others use, `public` unless said otherwise",
+    ),
+];
+
+static IMAGE_ONLY: [Field; 2] = [
+    now("native", Kind::Map(Names::Cloud, &Kind::Line), "cloud to the image's identifier there")
+        .was("cloudImageIdentifiers")
+        .must(),
+    now("platform", Kind::Words(&PLATFORMS, &["windows"]), "the family of its operating system"),
+];
+
+static PARENT: [Field; 1] =
+    [now("image", Kind::ModuleRef, "the image or component it builds on").was("moduleReferenceUri").must()];
+
+static NODE_PARENT: [Field; 2] = [
+    now("use", Kind::ModuleRef, "the component its instances are").was("imageUri"),
+    now("image", Kind::ModuleRef, "the image or component it builds on").was("moduleReferenceUri"),
+];
+
+static WORK: [Field; 17] = [
+    now("pre_install", SCRIPT, "script before packages are installed").was("prerecipe"),
+    now(
+        "packages",
+        Kind::OneOf(&[Kind::List(&Kind::Line), Kind::Map(Names::Family, &Kind::List(&Kind::Line))]),
+        "packages to install, for all package managers or for each",
+    ),
+    now("install", SCRIPT, "script after packages are installed").was("recipe"),
+    now("deploy", SCRIPT, "script of each deployment").was("execute"),
+    now("report", SCRIPT, "script that collects files in $SLIPSTREAM_REPORT_DIR at the end"),
+    later("on_vm_add", "script when others of the run came").was("onvmadd"),
+    later("on_vm_remove", "script when others of the run went").was("onvmremove"),
+    later("pre_remove", "script of an instance before it goes"),
+    later("pre_scale", "script before its size or disks change").was("prescale"),
+    later("post_scale", "script after its size or disks have changed").was("postscale"),
+    later("on_change", "step to run again when a value moves"),
+    now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default"),
+    now("ready", Kind::Fields(&READY), "how an instance knows that it serves; without it, when `deploy` has succeeded"),
+    now(
+        "env",
+        Kind::Map(Names::Env, &Kind::Template),
+        "environment of the scripts; `deploy` waits for what it refers to",
+    ),
+    now("needs", Kind::List(&Kind::Milestone), "milestones of other nodes that `deploy` waits for"),
+    later("disks", "further disks").was("extra.disk.volatile"),
+    later("firewall", "which ports are open to whom"),
+];
+
+static NODE_ONLY: [Field; 6] = [
+    now(
+        "count",
+        Kind::OneOf(&[Kind::Whole(0, MOST_INSTANCES as u64), Kind::Fields(&COUNT)]),
+        "how many instances, 1 unless said otherwise",
+    )
+    .was("multiplicity"),
+    now("cloud", Kind::OneOf(&[Kind::Line, Kind::List(&Kind::Line)]), "a cloud, or several in order of preference")
+        .was("cloudservice"),
+    now(
+        "params",
+        Kind::Map(Names::Param, &Kind::OneOf(&[Kind::Template, Kind::Fields(&PARAM)])),
+        "values or references for the component's inputs",
+    )
+    .was("parameterMappings"),
+    later("tolerate", "how many failures to launch are tolerated").was("maxProvisioningFailures"),
+    later("instances", "what differs for single instances"),
+    later("on_silent", "what happens when an instance falls silent"),
+];
+
+static APPLICATION_ONLY: [Field; 3] = [
+    now("nodes", Kind::Map(Names::Node, &Kind::Fields(&NODE)), "the machines, by role").must(),
+    now("outputs", Kind::Map(Names::Param, &Kind::Template), "results shown when the run is Ready"),
+    now("policy", Kind::Fields(&POLICY), "how the run behaves as a whole"),
+];
+
+const SCRIPT: Kind = Kind::OneOf(&[Kind::Text, Kind::Fields(&SCRIPT_MAP)]);
+const ANY: Kind = Kind::Line;
+
+/// A project: a folder with a description.
+pub static PROJECT: Table = Table { what: "a project", groups: &[&HEADER], others: None };
+/// An image.
+pub static IMAGE: Table = Table { what: "an image", groups: &[&HEADER, &INPUTS, &IMAGE_ONLY, &MACHINE], others: None };
+/// A component.
+pub static COMPONENT: Table =
+    Table { what: "a component", groups: &[&HEADER, &INPUTS, &PARENT, &MACHINE, &WORK], others: None };
+/// An application.
+pub static APPLICATION: Table =
+    Table { what: "an application", groups: &[&HEADER, &INPUTS, &APPLICATION_ONLY], others: None };
+/// A module whose kind is not known: only what all kinds have is checked.
+pub static UNKNOWN: Table = Table { what: "a module", groups: &[&HEADER], others: None };
+/// A node of an application.
+pub static NODE: Table = Table { what: "a node", groups: &[&NODE_PARENT, &NODE_ONLY, &MACHINE, &WORK], others: None };
+
+/// An input.
+pub static PARAM: Table = Table {
+    what: "an input",
+    groups: &[
+        &OUTPUT_FIELDS,
+        &[
+            now("min", ANY, "the smallest value"),
+            now("max", ANY, "the largest value"),
+            now("match", Kind::Regex, "a regular expression the whole value matches"),
+            now("required", Kind::Boolean, "whether a run needs a value for it"),
+            later("generate", "how many characters to make up"),
+        ],
+    ],
+    others: None,
+};
+
+/// An output.
+pub static OUTPUT: Table = Table { what: "an output", groups: &[&OUTPUT_FIELDS], others: None };
+
+static OUTPUT_FIELDS: [Field; 4] = [
+    now("type", Kind::Words(&TYPES, &LATER_TYPES), "what values it takes, `string` unless said otherwise"),
+    now("default", Kind::Template, "its value until somebody sets one").was("value"),
+    now("enum", Kind::List(&Kind::Line), "the words it may be").was("enumValues"),
+    now("help", Kind::Text, "what it is for").was("instructions"),
+];
+
+/// How large machines are.
+pub static SIZE: Table = Table {
+    what: "a size",
+    groups: &[&[
+        now("cpu", Kind::Whole(1, 1024), "virtual processors").was("cpu.nb"),
+        now("ram", Kind::Size, "memory").was("ram.GB"),
+        now("disk", Kind::Size, "root disk").was("disk.GB"),
+    ]],
+    others: Some("the size for one cloud"),
+};
+
+static SCRIPT_MAP: Table = Table {
+    what: "a script",
+    groups: &[&[
+        now("run", Kind::Text, "the script"),
+        now("file", Kind::File, "a file beside the module file that holds the script"),
+        now("within", Kind::Duration, "how long it may take"),
+        later("shell", "what runs it"),
+        later("retry", "how often it is tried again"),
+        later("per", "once for each run, or for each boot"),
+        later("user", "who runs it"),
+    ]],
+    others: None,
+};
+
+static READY: Table = Table {
+    what: "a ready check",
+    groups: &[&[
+        now("tcp", Kind::Port, "the port accepts connections"),
+        now("http", Kind::Url, "the address answers with a status below 400"),
+        now("exec", Kind::Text, "the script ends with 0"),
+        now("within", Kind::Duration, "how long to try, `5m` unless said otherwise"),
+        now("every", Kind::Duration, "time between two tries, `2s` unless said otherwise"),
+    ]],
+    others: None,
+};
+
+static COUNT: Table = Table {
+    what: "a count",
+    groups: &[&[
+        now("default", Kind::Whole(0, MOST_INSTANCES as u64), "how many to start with"),
+        now("min", Kind::Whole(0, MOST_INSTANCES as u64), "the fewest"),
+        now("max", Kind::Whole(1, MOST_INSTANCES as u64), "the most"),
+    ]],
+    others: None,
+};
+
+static POLICY: Table = Table {
+    what: "a policy",
+    groups: &[&[
+        now("keep_running", Kind::Words(&["always", "on-success", "on-error", "never"], &[]), "when the machines stay")
+            .was("keep-running"),
+        now("timeout", Kind::Duration, "how long the run may take to be Ready"),
+        later("start", "whether instances wait for all others to be up"),
+        later("on_failure", "what happens when an update fails"),
+        later("lease", "how long the run lives"),
+    ]],
+    others: None,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLES: [&Table; 12] = [
+        &PROJECT,
+        &IMAGE,
+        &COMPONENT,
+        &APPLICATION,
+        &UNKNOWN,
+        &NODE,
+        &PARAM,
+        &OUTPUT,
+        &SIZE,
+        &SCRIPT_MAP,
+        &READY,
+        &POLICY,
+    ];
+
+    #[test]
+    fn a_key_has_one_meaning_in_its_context_and_every_key_has_help() {
+        for table in TABLES {
+            for field in table.fields() {
+                assert_eq!(table.fields().filter(|f| f.key == field.key).count(), 1, "{} in {}", field.key, table.what);
+                assert!(!field.help.is_empty(), "{}", field.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,627 @@
+//! Whole files: what is accepted, and each message a person can see, once.
+
+use super::*;
+use crate::{
+    parameter::ParamType,
+    plan::{KeepRunning, NeedMilestone, Network},
+};
+
+/// The shown problems of a file.
+fn problems(source: &str) -> Vec<String> {
+    match parse(source) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The shown problems of a component, with the three lines every file has left out of the count.
+fn in_component(body: &str) -> Vec<String> {
+    of("component", &format!("image: images/base\n{body}"), 4)
+}
+
+/// The same for an application.
+fn in_application(body: &str) -> Vec<String> {
+    of("application", body, 3)
+}
+
+fn of(kind: &str, body: &str, header: u32) -> Vec<String> {
+    let source = format!("slipstream: 1\nname: a/b\nkind: {kind}\n{body}\n");
+    let Err(problems) = parse(&source) else { return Vec::new() };
+    let shift = |p: Problem| Problem { line: p.line.saturating_sub(header), ..p };
+    problems.into_iter().map(|p| shift(p).to_string()).collect()
+}
+
+fn component(source: &str) -> Component {
+    let module = parse(source).unwrap_or_else(|p| panic!("{p:#?}"));
+    module.component().expect("a component").clone()
+}
+
+const PHP: &str = r#"
+slipstream: 1
+kind: application
+name: apps/lamp
+title: Guest book on LAMP
+params:
+  site_name: { type: string, default: "Guest book" }
+nodes:
+  mysql:
+    image: images/debian-12
+    cloud: exoscale-ch-gva
+    size: { cpu: 2, ram: 4GiB }
+    publish: { port: { type: port, default: 3306 } }
+    packages: [ mariadb-server ]
+    deploy: |
+      systemctl restart mariadb
+    ready: { tcp: 3306, within: 5m }
+  php:
+    image: images/debian-12@3
+    cloud: [ exoscale-ch-dk, local ]
+    count: { default: 2, min: 1, max: 8 }
+    packages: { apt: [ apache2, php-mysql ], dnf: [ httpd ] }
+    needs: [ mysql.ready ]
+    env: { DB: "${mysql.address}:${mysql.port}", SITE: "${site_name}" }
+    deploy: { run: "systemctl restart apache2", within: 90s }
+    ready: { http: "http://localhost/", within: 3m, every: 5s }
+outputs:
+  url: "http://${php[1].address}/"
+policy: { keep_running: on-success, timeout: 20m }
+"#;
+
+#[test]
+fn an_application_is_read_with_all_its_values() {
+    let module = parse(PHP).unwrap_or_else(|p| panic!("{p:#?}"));
+    assert_eq!((module.name.as_str(), module.kind()), ("apps/lamp", "application"));
+    let Body::Application(application) = &module.body else { panic!("an application") };
+    assert_eq!((application.keep_running, application.timeout), (Some(KeepRunning::OnSuccess), Some(1200)));
+    assert_eq!(application.outputs["url"].value.to_string(), "http://${php[1].address}/");
+    let mysql = &application.nodes[&"mysql".parse().expect("valid")];
+    assert_eq!((mysql.component.size.cpu, mysql.component.size.ram), (Some(2), Some(4 << 30)));
+    assert_eq!(mysql.component.params["port"].kind, ParamType::Port);
+    let php = &application.nodes[&"php".parse().expect("valid")];
+    assert_eq!((php.count.default, php.count.min, php.count.max), (2, 1, 8));
+    assert_eq!(php.clouds.iter().map(|c| c.value.as_str()).collect::<Vec<_>>(), ["exoscale-ch-dk", "local"]);
+    assert_eq!(php.component.deploy.as_ref().and_then(|s| s.within), Some(90));
+    assert_eq!(php.component.needs[0].value.milestone, NeedMilestone::Ready);
+    assert_eq!(php.component.ready.as_ref().map(|r| (r.within, r.every)), Some((180, 5)));
+    let references: Vec<String> = module.references().iter().map(|(key, r)| format!("{key} {}", r.value)).collect();
+    assert_eq!(references, ["nodes.mysql.image images/debian-12", "nodes.php.image images/debian-12@3"]);
+}
+
+#[test]
+fn json_says_the_same() {
+    let json =
+        r#"{"slipstream": 1, "kind": "image", "name": "images/x", "native": {"local": "x"}, "network": "private"}"#;
+    let yaml = "slipstream: 1\nkind: image\nname: images/x\nnative: {local: x}\nnetwork: private\n";
+    assert_eq!(parse(json), parse(yaml));
+    assert_eq!(component(json).network, Some(Network::Private));
+}
+
+#[test]
+fn six_mistakes_are_shown_at_once_in_the_order_of_the_file() {
+    let source = "\
+slipstream: 1
+kind: application
+name: apps/shop
+nodes:
+  web:
+    image: images/debian-12
+    count: many
+    deplyo: systemctl start web
+  db:
+    image: images/debian-12
+    size: { ram: 4G }
+    publish:
+      port: { type: prot, default: 5432 }
+    firewall: [ { port: 5432 } ]
+outputs:
+  url: http://${wbe.address}/
+";
+    assert_eq!(
+        problems(source),
+        [
+            "7:12: `count` takes a whole number from 0 to 300, not `many`",
+            "8:5: `deplyo` is not a key of a node (did you mean `deploy`?)",
+            "11:18: `4G` is not a size (a whole number and a unit, as in `512MiB` or `20GB`)",
+            "13:21: `prot` is not a value of `type` (did you mean `port`?)",
+            "14:5: `firewall` is not supported by this version yet",
+            "16:8: there is no node `wbe` (did you mean `web`?)",
+        ]
+    );
+    let paths: Vec<String> = parse(source).expect_err("six").into_iter().map(|p| p.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "nodes.web.count",
+            "nodes.web.deplyo",
+            "nodes.db.size.ram",
+            "nodes.db.publish.port.type",
+            "nodes.db.firewall",
+            "outputs.url"
+        ]
+    );
+}
+
+#[test]
+fn the_head_of_a_file_is_checked() {
+    for (source, shown) in [
+        ("[]", "1:1: a module file is a map of keys, not a list (it begins with `slipstream: 1`)"),
+        ("slipstream: 2\nkind: project\nname: a", "1:13: `slipstream` takes 1, not `2`"),
+        (
+            "slipstream: 1\nkind: aplication\nname: a",
+            "2:7: `aplication` is not a value of `kind` (did you mean `application`?)",
+        ),
+        ("slipstream: 1\nkind: project", "1:1: the key `name` is missing (its path in the catalogue)"),
+        (
+            "slipstream: 1\nkind: project\nname: a//b",
+            "3:7: `a//b` is not the path of a module: each part between slashes starts with a letter or a digit",
+        ),
+        ("slipstream: 1\nkind: project\nname: a\ntitle: [x]", "4:8: `title` takes one line of text, not a list"),
+        ("slipstream: 1\nkind: project\nname: a\ntitle: \"x\\ny\"", "4:8: `title` takes one line"),
+        ("slipstream: 1\nkind: project\nname: a\ntitle: ''", "4:8: `title` is empty"),
+        (
+            "slipstream: 1\nkind: project\nname: a\ntags: x",
+            "4:7: `tags` takes a list (each item: one line of text), not text",
+        ),
+        (
+            "slipstream: 1\nkind: image\nname: a",
+            "1:1: the key `native` is missing (cloud to the image's identifier there)",
+        ),
+        (
+            "slipstream: 1\nkind: image\nname: a\nnative: {my cloud: x}",
+            "4:10: `my cloud` is not the name of a cloud: at most 63 letters, digits, `.`, `_` and `-`, a letter or a digit first",
+        ),
+        (
+            "slipstream: 1\nkind: image\nname: a\nnative: {c: x}\nplatform: windows",
+            "5:11: `platform: windows` is not supported by this version yet",
+        ),
+    ] {
+        assert_eq!(problems(source), [shown], "{source}");
+    }
+    let open = problems("slipstream: 1\nkind: project\nname: a\nzzzzzz: 1");
+    assert_eq!(
+        open,
+        [
+            "4:1: `zzzzzz` is not a key of a project (the keys of a project are: slipstream, kind, name, title, description, tags, notes, logo)"
+        ]
+    );
+}
+
+#[test]
+fn keys_of_later_versions_are_refused_by_name() {
+    for key in [
+        "disks",
+        "firewall",
+        "on_vm_add",
+        "on_vm_remove",
+        "pre_remove",
+        "pre_scale",
+        "post_scale",
+        "on_change",
+        "tolerate",
+        "instances",
+        "on_silent",
+    ] {
+        let found = in_application(&format!("nodes:\n  n:\n    image: i\n    {key}: {{ whatever: [1] }}"));
+        assert_eq!(found, [format!("4:5: `{key}` is not supported by this version yet")]);
+    }
+    for (body, shown) in [
+        ("nodes: {n: {image: i}}\npolicy: {start: eager}", "2:10: `start` is not supported by this version yet"),
+        (
+            "nodes: {n: {image: i}}\npolicy: {on_failure: keep}",
+            "2:10: `on_failure` is not supported by this version yet",
+        ),
+        ("nodes: {n: {image: i}}\npolicy: {lease: 8h}", "2:10: `lease` is not supported by this version yet"),
+        (
+            "nodes: {n: {image: i}}\nparams: {p: {generate: 24}}",
+            "2:14: `generate` is not supported by this version yet",
+        ),
+        (
+            "nodes: {n: {image: i}}\nparams: {p: {type: secret}}",
+            "2:20: `type: secret` is not supported by this version yet",
+        ),
+        (
+            "nodes: {n: {image: i}}\nparams: {p: {type: json}}",
+            "2:20: `type: json` is not supported by this version yet",
+        ),
+        ("nodes: {n: {image: i, deploy: {run: x, shell: y}}}", "1:40: `shell` is not supported by this version yet"),
+        (
+            "nodes: {n: {image: i, size: {exo: {type: tiny}}}}",
+            "1:30: the size for one cloud `exo` is not supported by this version yet",
+        ),
+        (
+            "nodes: {n: {use: i@published}}",
+            "1:18: `@published` is not supported by this version yet (name a version, as in `@3`, or none for the newest)",
+        ),
+    ] {
+        assert_eq!(in_application(body), [shown], "{body}");
+    }
+}
+
+#[test]
+fn old_words_lead_to_the_new_ones() {
+    for (old, new) in
+        [("recipe", "install"), ("execute", "deploy"), ("prerecipe", "pre_install"), ("loginUser", "login")]
+    {
+        assert_eq!(
+            in_component(&format!("{old}: x")),
+            [format!("1:1: `{old}` is not a key of a component (it is called `{new}` here)")]
+        );
+    }
+}
+
+#[test]
+fn values_of_a_component_are_checked() {
+    for (body, shown) in [
+        ("deploy:", "1:1: `deploy` takes text, or a map with the keys run, file, within, not nothing"),
+        ("deploy: {within: 5m}", "1:9: `deploy` has no `run`"),
+        (
+            "deploy: {file: x.sh}",
+            "1:16: `file` is read by the `slipstream` command before it uploads a module (upload the file with that command, or write the script under `run`)",
+        ),
+        (
+            "deploy: {run: x, within: 5min}",
+            "1:26: `5min` is not a time (a whole number and a unit, as in `30s`, `5m`, `1h30m`, `2d`)",
+        ),
+        (
+            "packages: {apt: [x], yum: [x]}",
+            "1:22: `yum` is not a value of `packages` (it is one of apt, dnf, zypper, apk, pacman)",
+        ),
+        ("packages: [--force]", "1:12: `--force` is not the name of a package"),
+        (
+            "env: {2X: y}",
+            "1:7: `2X` is not a name of an environment variable: only letters, digits and underscores, not a digit first",
+        ),
+        ("env: {SLIPSTREAM_X: y}", "1:7: `SLIPSTREAM_X` is reserved: names with SLIPSTREAM_ are set by the agent"),
+        ("env: {X: \"${y\"}", "1:10: `${` without a closing `}` (write `$${` for a literal one)"),
+        ("ready: {within: 5m}", "1:8: `ready` takes one of tcp, http and exec"),
+        ("ready: {tcp: 0}", "1:14: `tcp` takes a port (a number from 1 to 65535), not `0`"),
+        (
+            "ready: {http: localhost}",
+            "1:15: `http` takes an address that begins with http:// or https://, not `localhost`",
+        ),
+        (
+            "needs: [mysql]\ndeploy: x",
+            "1:9: `mysql` is not a milestone, as in `mysql.ready`, `mysql[*].deployed` or `mysql[1].enrolled`",
+        ),
+        ("network: both", "1:10: `both` is not a value of `network` (it is one of public, private)"),
+        (
+            "publish: {a b: {}}",
+            "1:11: `a b` is not a parameter name: only letters, digits, `_`, `.` and `-` are allowed",
+        ),
+        (
+            "publish: {hostname: {}}",
+            "1:11: `hostname` is always there (take this line away: nobody needs to declare it)",
+        ),
+        ("params: {x: {}}\npublish: {x: {}}", "2:11: `x` is declared twice (first at 5:10)"),
+        (
+            "params: {x: 1}",
+            "1:13: `x` takes a map with the keys type, default, enum, help, min, max, match, required, not text",
+        ),
+        ("params: {x: {type: enum}}", "1:13: the type `enum` needs the words it may be (enum: [one, two])"),
+        ("params: {x: {type: port, enum: [a]}}", "1:32: `enum` is for the type `enum`"),
+        (
+            "params: {x: {type: port, default: 0}}",
+            "1:35: `default`: the value is not a port (a number from 1 to 65535)",
+        ),
+        ("params: {x: {min: 1}}", "1:19: `min` is for the types integer, number and port"),
+        ("params: {x: {type: integer, max: 1.5}}", "1:34: `max` is not a value of the type itself"),
+        ("params: {x: {type: integer, min: 2, max: 1}}", "1:13: `min` (2) is more than `max` (1)"),
+        ("params: {x: {type: integer, match: a}}", "1:36: `match` is for the types string and text"),
+        ("params: {x: {required: yes}}", "1:24: `required` takes `true` or `false`, not `yes`"),
+    ] {
+        assert_eq!(in_component(body), [shown], "{body}");
+    }
+    assert!(in_component("params: {x: {match: '['}}")[0].starts_with("1:21: `[` is not a regular expression: "));
+    let many: String = (0..1001).map(|i| format!("  p{i}: {{}}\n")).collect();
+    assert_eq!(in_component(&format!("params:\n{many}")), ["2:3: `params` has more than 1000 entries"]);
+}
+
+#[test]
+fn nodes_are_checked() {
+    for (body, shown) in [
+        (
+            "nodes: {n: {use: a, image: b}}",
+            "1:28: node `n` has both `use` and `image` (`use: a component`, or `image: what to build on` with the rest written in place)",
+        ),
+        (
+            "nodes: {n: {}}",
+            "1:9: node `n` says neither `use` nor `image` (`use: a component`, or `image: what to build on` with the rest written in place)",
+        ),
+        ("nodes: {ss: {use: a}}", "1:9: `ss` is not a node name: that name is reserved"),
+        ("nodes: {n: {use: a, count: {min: 3, max: 2}}}", "1:28: `min` (3) is more than `max` (2)"),
+        (
+            "nodes: {n: {use: a, count: {default: 3, max: 2}}}",
+            "1:28: `default` (3) is not between `min` (0) and `max` (2)",
+        ),
+        (
+            "nodes: {n: {use: a, cloud: {x: y}}}",
+            "1:28: `cloud` takes one line of text, or a list (each item: one line of text), not a map",
+        ),
+        (
+            "nodes: {n: {use: a}}\nparams: {address: {}}",
+            "2:10: `address` is always there and cannot be an input of an application (give it another name)",
+        ),
+        (
+            "nodes: {n: {use: a}}\nparams: {x: {default: \"${n.address}\"}}",
+            "2:10: the default of the run-wide input `x` has a reference (references are for `nodes` and `outputs`)",
+        ),
+        ("nodes: {n: {image: a, needs: [n.enrolled]}}", ""),
+    ] {
+        let expected: &[&str] = if shown.is_empty() { &[] } else { &[shown] };
+        assert_eq!(in_application(body), expected, "{body}");
+    }
+}
+
+/// An application whose nodes are all known: `web` and `db` on an image.
+fn with_image(body: &str) -> Vec<String> {
+    let image = parse("slipstream: 1\nkind: image\nname: i\nnative: {local: x}\n").expect("valid");
+    let found = Found { origin: "i@1".to_owned(), module: Arc::new(image) };
+    let used = Used::from([("i".to_owned(), vec![found])]);
+    let source = format!("slipstream: 1\nname: a/b\nkind: application\n{body}\n");
+    let Err(problems) = Draft::read(&source).and_then(|d| d.check(&used)) else { return Vec::new() };
+    problems.into_iter().map(|p| Problem { line: p.line - 3, ..p }.to_string()).collect()
+}
+
+#[test]
+fn references_of_applications_lead_somewhere() {
+    let db = "db: {image: i, publish: {port: {type: port, default: 1}, name: {}, on: {type: boolean}}, params: {free: {}}, deploy: x}";
+    for (node, shown) in [
+        ("env: {X: \"${db.prt}\"}", "`${db.prt}`: the node `db` does not publish `prt` (did you mean `port`?)"),
+        (
+            "env: {X: \"${db.zzz}\"}",
+            "`${db.zzz}`: the node `db` does not publish `zzz` (declare it under `publish`, or under `params`)",
+        ),
+        (
+            "env: {X: \"${db.free}\"}",
+            "`${db.free}`: `free` is an input of `db` that nothing gives a value (publish it, or give it a value)",
+        ),
+        ("env: {X: \"${zzzz.x}\"}", "there is no node `zzzz` (there are: db, web)"),
+        ("env: {X: \"${prot}\"}", "`${prot}`: there is no parameter `prot` here (did you mean `port`?)"),
+        (
+            "env: {X: \"${ss.sitename}\"}",
+            "`${ss.sitename}`: the run has no parameter `sitename` (did you mean `site_name`?)",
+        ),
+        ("env: {X: \"${db[2].ids}\"}", "`ids` belongs to the node `db` as a whole (write `${db.ids}`)"),
+        (
+            "env: {X: \"${url.service}\"}",
+            "`url.service` has a dot: in `${…}` what stands before it is a node (read it in the script, with `ss-get url.service`)",
+        ),
+        ("params: {y: \"${db.port}\"}", "`y` is not a parameter of `web` (there are: flag, port)"),
+        ("params: {port: \"${db.name}\"}", "`port` is a port, `${db.name}` is a string (make both of the same type)"),
+        (
+            "params: {flag: \"${db[*].on}\"}",
+            "`flag` is a boolean, `${db[*].on}` is a string (make both of the same type)",
+        ),
+        ("params: {flag: 8}", "`flag`: the value is not `true` or `false`"),
+        ("ready: {tcp: \"${db.name}\"}", "`tcp` is a port, `${db.name}` is a string (make both of the same type)"),
+        ("needs: [dbb.ready]", "there is no node `dbb` (did you mean `db`?)"),
+        ("params: {flag: \"${db.on}\"}", ""),
+        (
+            "env: {X: \"${db.port} ${db[*].address} ${db.ids} ${site_name} ${ss.site_name} ${ss.state} ${db.site_name}\"}",
+            "",
+        ),
+        ("env: {X: \"${port} ${hostname} ${id} ${multiplicity} $${zzz.y}\"}", ""),
+    ] {
+        let mut web =
+            "image: i, publish: {port: {type: port, default: 2}, flag: {type: boolean, default: true}}".to_owned();
+        web.push_str(", deploy: x");
+        let found = with_image(&format!("params: {{site_name: {{}}}}\nnodes:\n  {db}\n  web: {{{web}, {node}}}"));
+        let found: Vec<&str> = found.iter().filter_map(|p| p.splitn(3, ':').nth(2)).map(str::trim).collect();
+        let expected: &[&str] = if shown.is_empty() { &[] } else { &[shown] };
+        assert_eq!(found, expected, "{node}");
+    }
+    assert_eq!(
+        with_image("nodes: {web: {image: i, needs: [web.enrolled]}}"),
+        ["1:33: `needs` holds back `deploy`, and there is none here"]
+    );
+    assert_eq!(
+        with_image("nodes: {web: {image: i}}\noutputs: {x: \"${zzz}\"}"),
+        ["2:14: `${zzz}`: the run has no parameter `zzz`"]
+    );
+}
+
+#[test]
+fn a_component_stands_alone() {
+    for (body, shown) in [
+        (
+            "env: {X: \"${mysql.port}\"}",
+            "a component does not know the node `mysql` (declare an input under `params`; the application gives it its value)",
+        ),
+        (
+            "env: {X: \"${ss.site}\"}",
+            "`${ss.site}`: a component does not know the run-wide input `site` (declare an input under `params`; the application gives it its value)",
+        ),
+        (
+            "params: {server.port: {}}\nenv: {X: \"${server.port}\"}",
+            "`server.port` has a dot: in `${…}` what stands before it is a node (read it in the script, with `ss-get server.port`)",
+        ),
+        ("params: {a: {default: \"${b}\"}, b: {type: port}}\npublish: {c: {type: integer, default: \"${b}\"}}", ""),
+        (
+            "publish: {c: {type: port, default: \"${hostname}\"}}",
+            "`c` is a port, `${hostname}` is a string (make both of the same type)",
+        ),
+        // What the parent declares is not known here.
+        ("env: {X: \"${of_the_parent}\"}", ""),
+    ] {
+        let found = in_component(body);
+        let found: Vec<&str> = found.iter().filter_map(|p| p.splitn(3, ':').nth(2)).map(str::trim).collect();
+        let expected: &[&str] = if shown.is_empty() { &[] } else { &[shown] };
+        assert_eq!(found, expected, "{body}");
+    }
+}
+
+#[test]
+fn one_mistake_does_not_make_others() {
+    assert_eq!(
+        with_image("nodes:\n  db: {image: i, publsh: {port: {}}}\n  web: {image: i, env: {X: \"${db.port}\"}}"),
+        ["2:18: `publsh` is not a key of a node (did you mean `publish`?)"]
+    );
+    assert_eq!(
+        with_image("nodes:\n  d-b: {image: i}\n  web: {image: i, env: {X: \"${web.y}\"}}"),
+        [
+            "2:3: `d-b` is not a node name: only letters, digits and underscores are allowed",
+            "3:28: `${web.y}`: the node `web` does not publish `y` (declare it under `publish`, or under `params`)"
+        ]
+    );
+}
+
+#[test]
+fn circles_of_waits_are_found() {
+    let hint = "give one of the values a default, or let the script read it with `ss-get`";
+    for (nodes, shown) in [
+        (
+            "a: {image: i, env: {X: \"${b.v}\"}, publish: {u: {}}, deploy: x}\n  b: {image: i, env: {X: \"${a.u}\"}, publish: {v: {}}, deploy: x}",
+            vec![format!(
+                "2:26: this waits for itself: deploy of a -> ${{b.v}} -> deploy of b -> ${{a.u}} -> deploy of a ({hint})"
+            )],
+        ),
+        // A default is there from the beginning, and an install script may set a value early.
+        (
+            "a: {image: i, env: {X: \"${b.v}\"}, publish: {u: {default: 1}}, deploy: x}\n  b: {image: i, env: {X: \"${a.u}\"}, publish: {v: {}}, deploy: x}",
+            vec![],
+        ),
+        (
+            "a: {image: i, env: {X: \"${b.v}\"}, publish: {u: {}}, install: ss-set u 1, deploy: x}\n  b: {image: i, env: {X: \"${a.u}\"}, publish: {v: {}}, deploy: x}",
+            vec![],
+        ),
+        (
+            "a: {image: i, needs: [b.ready], deploy: x}\n  b: {image: i, needs: [\"a[*].deployed\"], deploy: x}",
+            vec![format!("2:25: this waits for itself: deploy of a -> b.ready -> deploy of b -> deploy of a ({hint})")],
+        ),
+        ("a: {image: i, needs: [b.ready], deploy: x}\n  b: {image: i, needs: [a.enrolled], deploy: x}", vec![]),
+        (
+            "a: {image: i, needs: [a.deployed], deploy: x}",
+            vec![format!("2:25: this waits for itself: deploy of a -> deploy of a ({hint})")],
+        ),
+        (
+            "a: {image: i, publish: {u: {}}, env: {X: \"${u}\"}, deploy: x}",
+            vec![format!("2:44: this waits for itself: deploy of a -> ${{a.u}} -> deploy of a ({hint})")],
+        ),
+        (
+            "a: {image: i, needs: [b.ready], publish: {u: {}}, deploy: x}\n  b: {image: i, ready: {http: \"http://${a.u}/\"}, deploy: x}",
+            vec![format!("2:25: this waits for itself: deploy of a -> b.ready -> ${{a.u}} -> deploy of a ({hint})")],
+        ),
+        (
+            "a: {image: i, publish: {u: {default: \"${b.v}\"}}}\n  b: {image: i, publish: {v: {default: \"${a.u}\"}}}",
+            vec![
+                "2:27: this value is made of itself: ${a.u} -> ${b.v} -> ${a.u} (give one of them a value without a reference)"
+                    .to_owned(),
+            ],
+        ),
+        // Addresses are there before any step.
+        (
+            "a: {image: i, env: {X: \"${b.hostname}\"}, deploy: x}\n  b: {image: i, env: {X: \"${a.hostname}\"}, deploy: x}",
+            vec![],
+        ),
+    ] {
+        assert_eq!(with_image(&format!("nodes:\n  {nodes}")), shown, "{nodes}");
+    }
+    assert_eq!(
+        in_component("params: {a: {default: \"${b}\"}, b: {default: \"${a}\"}}"),
+        ["1:10: this value is made of itself: ${a} -> ${b} -> ${a} (give one of them a value without a reference)"]
+    );
+}
+
+#[test]
+fn a_circle_through_a_used_component_is_found_in_the_application() {
+    let part = "slipstream: 1\nkind: component\nname: part\nimage: i\nparams: {peer: {}}\npublish: {mine: {}}\nenv: {P: \"${peer}\"}\ndeploy: x\n";
+    let module = Arc::new(parse(part).expect("valid"));
+    let used = Used::from([("part".to_owned(), vec![Found { origin: "part@1".to_owned(), module }])]);
+    let source = "slipstream: 1\nkind: application\nname: a\nnodes:\n  a: {use: part, params: {peer: \"${b.mine}\"}}\n  b: {use: part, params: {peer: \"${a.mine}\"}}\n";
+    let problems = Draft::read(source).and_then(|d| d.check(&used)).expect_err("a circle");
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].to_string().starts_with(
+            "5:33: this waits for itself: ${a.peer} -> ${b.mine} -> deploy of b -> ${b.peer} -> ${a.mine} -> deploy of a -> ${a.peer}"
+        ),
+        "{}",
+        problems[0]
+    );
+}
+
+/// A node with parameters `p0` to `p<last>`, each made of the next.
+fn chain(last: u32) -> String {
+    let values: String = (0..last).map(|i| format!("p{i}: {{default: \"${{p{}}}\"}}, ", i + 1)).collect();
+    with_image(&format!("nodes:\n  n: {{image: i, publish: {{{values}p{last}: {{default: x}}}}}}")).join("\n")
+}
+
+#[test]
+fn a_chain_that_runs_would_not_follow_is_refused() {
+    assert_eq!(chain(30), "");
+    for length in [31, 900] {
+        let found = chain(length);
+        assert!(
+            found.contains("is made of a chain of more than 30 values (refer to the first of them directly)"),
+            "{found}"
+        );
+        assert_eq!(found.lines().count(), 1, "it is said once");
+    }
+}
+
+#[test]
+fn waits_through_hundreds_of_nodes_are_followed_without_a_deep_stack() {
+    let nodes: String =
+        (0..999).map(|n| format!("  n{n}: {{image: i, needs: [n{}.ready], deploy: x}}\n", n + 1)).collect();
+    assert_eq!(with_image(&format!("nodes:\n{nodes}  n999: {{image: i}}")), Vec::<String>::new());
+}
+
+/// Bytes and pieces of the language thrown at a good file never make the reader panic.
+#[test]
+fn garbage_never_panics() {
+    let pieces = [
+        "\0",
+        "\t",
+        ": ",
+        "\n",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        "'",
+        "|",
+        ">",
+        "&a ",
+        "*a",
+        "!!x ",
+        "? ",
+        "---\n",
+        "...\n",
+        "%YAML 9\n",
+        "#",
+        "${",
+        "}",
+        "é",
+        "\u{feff}",
+        "\r",
+        "<<: ",
+        "~",
+        "\\x",
+        "@",
+        "`",
+        ",",
+        "nodes:",
+        "  ",
+    ];
+    let mut seed: u64 = 42;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).expect("31 bits") % below
+    };
+    for _ in 0..4000 {
+        let mut text: Vec<char> = PHP.chars().collect();
+        for _ in 0..=random(6) {
+            let at = random(text.len().max(1));
+            match random(3) {
+                0 => drop(text.splice(at.min(text.len())..at.min(text.len()), pieces[random(pieces.len())].chars())),
+                1 => drop(text.drain(at.min(text.len())..(at + random(40)).min(text.len()))),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let _ = parse(&text);
+        let _ = files::list(&text);
+        let _ = files::inline(&text, &BTreeMap::new());
+    }
+}

@@ -1,0 +1,116 @@
+//! The parameters that exist without being declared, and what they mean.
+//!
+//! The only list of them: the reader of modules, the planner, runs and documentation look here. SlipStream
+//! had more; those that only served its orchestrator are gone.
+
+/// What a predefined parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The run: `ss:state`.
+    Run,
+    /// A node: `web:ids`.
+    Node,
+    /// A node instance: `web.1:address`.
+    Instance,
+}
+
+/// When a predefined parameter gets its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// It has one from the beginning of the run.
+    Start,
+    /// Before the first step of the instance runs.
+    Boot,
+    /// When somebody sets it, perhaps never.
+    Set,
+}
+
+/// What the values of a predefined parameter look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Any text.
+    Text,
+    /// A whole number.
+    Integer,
+}
+
+/// A parameter nobody declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Predefined {
+    /// What it belongs to.
+    pub level: Level,
+    /// Its name, the part after the colon of a key.
+    pub name: &'static str,
+    /// When it gets its value.
+    pub since: Since,
+    /// What its values look like.
+    pub shape: Shape,
+    /// What it means, in one line.
+    pub meaning: &'static str,
+}
+
+const fn text(level: Level, name: &'static str, since: Since, meaning: &'static str) -> Predefined {
+    Predefined { level, name, since, shape: Shape::Text, meaning }
+}
+
+const fn integer(level: Level, name: &'static str, since: Since, meaning: &'static str) -> Predefined {
+    Predefined { level, name, since, shape: Shape::Integer, meaning }
+}
+
+/// All of them, those of the run first.
+pub const PREDEFINED: [Predefined; 21] = [
+    text(Level::Run, "category", Since::Start, "`Deployment` for an application, `Image` for a single machine"),
+    text(Level::Run, "state", Since::Start, "where the run stands, from `Initializing` to `Done`"),
+    text(Level::Run, "abort", Since::Set, "why the run was aborted; set by the first who aborts it"),
+    text(Level::Run, "url.service", Since::Set, "where the service of the run is found; shown in lists"),
+    text(Level::Run, "tags", Since::Set, "words given at launch, separated by commas"),
+    text(Level::Node, "ids", Since::Start, "the ids of the live instances, separated by commas"),
+    integer(Level::Node, "multiplicity", Since::Start, "how many instances the node has"),
+    text(Level::Instance, "nodename", Since::Start, "the node it belongs to"),
+    integer(Level::Instance, "id", Since::Start, "its number within the node"),
+    text(Level::Instance, "cloudservice", Since::Start, "the cloud it runs on"),
+    text(Level::Instance, "instanceid", Since::Boot, "the cloud's identifier of its machine"),
+    text(Level::Instance, "hostname", Since::Boot, "the same as `address`"),
+    text(Level::Instance, "address", Since::Boot, "the address of the network its node asks for"),
+    text(Level::Instance, "address.public", Since::Boot, "the address reachable from outside"),
+    text(Level::Instance, "address.private", Since::Boot, "the address shared by the machines of the run"),
+    text(Level::Instance, "statecustom", Since::Set, "what `ss-display` shows, free text"),
+    text(Level::Instance, "abort", Since::Set, "why this instance aborted the run"),
+    text(Level::Instance, "vmstate", Since::Start, "what the cloud says of its machine, or `Unknown`"),
+    text(Level::Instance, "url.ssh", Since::Boot, "how to log in: `ssh://user@address`"),
+    text(Level::Instance, "login", Since::Start, "the user for ssh"),
+    text(Level::Instance, "url.service", Since::Set, "where its own service is found"),
+];
+
+/// The predefined parameter of that name, if there is one.
+#[must_use]
+pub fn find(level: Level, name: &str) -> Option<&'static Predefined> {
+    PREDEFINED.iter().find(|p| p.level == level && p.name == name)
+}
+
+/// The names at one level.
+pub fn names<'a>(level: Level) -> impl Iterator<Item = &'a str> {
+    PREDEFINED.iter().filter(move |p| p.level == level).map(|p| p.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameter::Key;
+
+    #[test]
+    fn each_name_is_listed_once_and_makes_a_key() {
+        for (i, one) in PREDEFINED.iter().enumerate() {
+            assert!(format!("ss:{}", one.name).parse::<Key>().is_ok(), "{}", one.name);
+            assert!(!one.meaning.is_empty());
+            assert!(!PREDEFINED[..i].iter().any(|p| (p.level, p.name) == (one.level, one.name)), "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_at_its_own_level_only() {
+        assert_eq!(find(Level::Instance, "hostname").map(|p| p.since), Some(Since::Boot));
+        assert_eq!(find(Level::Run, "hostname"), None);
+        assert_eq!(names(Level::Node).collect::<Vec<_>>(), ["ids", "multiplicity"]);
+    }
+}

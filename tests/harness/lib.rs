@@ -1,0 +1,14 @@
+//! What end-to-end tests use: the real programs, started on free ports with a folder of their own, and
+//! ended together with all they started, whether the test passes or not.
+
+mod coordinator;
+mod leftovers;
+mod poll;
+mod programs;
+
+pub use self::{
+    coordinator::{Coordinator, Options},
+    leftovers::{Process, processes_of},
+    poll::{eventually, eventually_within},
+    programs::{cli, program, repository, test_images},
+};
