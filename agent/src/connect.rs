@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hickory_resolver::{TokioResolver, config::ResolverConfig, name_server::TokioConnectionProvider};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{
     Request, Uri,
@@ -181,23 +182,33 @@ pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
     }
     let failed = |why: String| ConnectError::Name { host: host.to_owned(), why };
     // Made anew each time: at boot the configuration may appear later than the agent.
-    let resolver = hickory_resolver::TokioResolver::builder_tokio().map_err(|e| failed(e.to_string()))?.build();
+    // Without one, `/etc/hosts` may still know the name.
+    let resolver = TokioResolver::builder_tokio()
+        .unwrap_or_else(|_| {
+            TokioResolver::builder_with_config(ResolverConfig::new(), TokioConnectionProvider::default())
+        })
+        .build();
     let found = resolver.lookup_ip(host).await.map_err(|e| failed(e.to_string()))?;
     Ok(found.iter().collect())
 }
 
 impl Connection {
-    /// Makes one request and reads its whole answer.
+    /// Makes one request and reads its whole answer, within a time.
     ///
     /// # Errors
-    /// The connection broke, or the answer is too long.
-    pub async fn call(&self, request: Request<Body>) -> Result<(u16, Vec<u8>), ConnectError> {
+    /// The connection broke, or the answer is late or too long.
+    pub async fn call(&self, request: Request<Body>, within: Duration) -> Result<(u16, Vec<u8>), ConnectError> {
+        let failed = |why: String| ConnectError::Http { what: "the request failed", why };
         let mut send = self.send.clone();
-        let failed = |e: hyper::Error| ConnectError::Http { what: "the request failed", why: Chain(&e).to_string() };
-        send.ready().await.map_err(failed)?;
-        let response = send.send_request(request).await.map_err(failed)?;
-        let status = response.status().as_u16();
-        Ok((status, whole(response.into_body()).await?))
+        let answer = async {
+            send.ready().await.map_err(|e| failed(Chain(&e).to_string()))?;
+            let response = send.send_request(request).await.map_err(|e| failed(Chain(&e).to_string()))?;
+            let status = response.status().as_u16();
+            Ok((status, whole(response.into_body()).await?))
+        };
+        timeout(within, answer)
+            .await
+            .unwrap_or_else(|_| Err(failed(format!("no answer within {} s", within.as_secs()))))
     }
 
     /// The start of a request to a path of the coordinator.

@@ -2,7 +2,7 @@
 //!
 //! Safe to repeat: the same token with the same key gets the same answer, so a lost one costs nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use slipstream_shared::{
     context::Context,
@@ -16,6 +16,9 @@ use crate::{
     system::System,
     tls::{self, Trust},
 };
+
+/// How long the coordinator may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the agent is not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +86,7 @@ pub async fn enrol(
         .header("content-type", "application/json")
         .body(full(body))
         .expect("the URL was parsed before");
-    let (status, answer) = connection.call(request).await?;
+    let (status, answer) = connection.call(request, ANSWER_WITHIN).await?;
     if status == 200
         && let Ok(answer) = serde_json::from_slice::<EnrolAnswer>(&answer)
     {

@@ -4,7 +4,7 @@
 //! would burn the token, which the coordinator binds to the first key it sees.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -110,16 +110,11 @@ impl Identity {
             Err(e) => Err(IdentityError::Damaged { path, why: e.to_string() }),
         }
     }
-
-    /// Forgets a certificate that is of no use, so that the agent enrols again with the same key.
-    pub fn forget_certificate(&self) {
-        let _ = fs::remove_file(self.folder.join(CERTIFICATE));
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

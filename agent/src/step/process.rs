@@ -7,7 +7,7 @@ use slipstream_shared::event::StepResult;
 use tokio::{
     process::{Child, Command},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -76,10 +76,9 @@ type Readings = Vec<JoinHandle<()>>;
 pub(super) async fn run(agent: &Arc<Agent>, job: Job<'_>) -> StepResult {
     let last = LastLine::default();
     let files = Files::of(&job.program);
-    let began = System::now().as_millisecond();
     match start(agent, &job, &files, &last) {
         Ok((child, readings)) => {
-            watch(agent, &job, &files, Leader::Child(Box::new(child)), began, readings, &last).await
+            watch(agent, &job, &files, Leader::Child(Box::new(child)), Duration::ZERO, readings, &last).await
         }
         Err(e) => StepResult { cause: Some(format!("cannot run it: {e}")), ..StepResult::default() },
     }
@@ -92,8 +91,9 @@ pub(super) async fn adopt(agent: &Arc<Agent>, job: &Job<'_>) -> Option<StepResul
     say(format_args!("step {} was begun before the agent was restarted", job.name));
     let last = LastLine::default();
     let readings = output::resume(agent, job.index, &last);
-    let began = mark.began;
-    Some(watch(agent, job, &files, Leader::Adopted(mark), began, readings, &last).await)
+    let passed = u64::try_from(System::now().as_millisecond() - mark.began).unwrap_or(0);
+    let passed = Duration::from_millis(passed);
+    Some(watch(agent, job, &files, Leader::Adopted(mark), passed, readings, &last).await)
 }
 
 fn start(agent: &Arc<Agent>, job: &Job<'_>, files: &Files, last: &LastLine) -> io::Result<(Child, Readings)> {
@@ -127,13 +127,15 @@ async fn watch(
     job: &Job<'_>,
     files: &Files,
     mut leader: Leader,
-    began: i64,
+    passed: Duration,
     readings: Readings,
     last: &LastLine,
 ) -> StepResult {
+    // Not by the time of day, which may be set while the script runs.
+    let began = Instant::now();
     let cause = tokio::select! {
         () = leader.ended() => None,
-        cause = out_of_time(agent, job, began) => Some(cause),
+        cause = out_of_time(agent, job, passed) => Some(cause),
     };
     if cause.is_some() {
         end(&mut leader).await;
@@ -149,7 +151,7 @@ async fn watch(
     let killed = || StepResult { signal: Some(Signal::SIGKILL as i32), ..StepResult::default() };
     let mut result = files.result().unwrap_or_else(killed);
     result.cause = cause.map(str::to_owned).or(result.cause);
-    result.millis = u64::try_from(System::now().as_millisecond() - began).unwrap_or(0);
+    result.millis = u64::try_from((passed + began.elapsed()).as_millis()).unwrap_or(u64::MAX);
     if !result.succeeded() {
         result.last_stderr = last.lock().expect("nothing panics while holding it").take();
     }
@@ -157,11 +159,10 @@ async fn watch(
 }
 
 /// Resolves when a script must not run any longer, with the cause.
-async fn out_of_time(agent: &Agent, job: &Job<'_>, began: i64) -> &'static str {
+async fn out_of_time(agent: &Agent, job: &Job<'_>, passed: Duration) -> &'static str {
     let deadline = async {
         let Some(seconds) = job.within else { return std::future::pending().await };
-        let passed = u64::try_from(System::now().as_millisecond() - began).unwrap_or(0);
-        sleep(Duration::from_secs(seconds).saturating_sub(Duration::from_millis(passed))).await;
+        sleep(Duration::from_secs(seconds).saturating_sub(passed)).await;
     };
     let abort = async {
         if !job.abortable {

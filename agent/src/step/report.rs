@@ -27,6 +27,9 @@ const VALUES_WITHIN: Duration = Duration::from_secs(10);
 /// How often the upload is tried before the report is given up.
 const TRIES: u32 = 5;
 
+/// How long one upload may take.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(600);
+
 /// Sends a report each time one is asked for.
 pub(super) async fn on_request(agent: &Arc<Agent>) -> std::convert::Infallible {
     let mut requests = agent.link.report();
@@ -85,7 +88,7 @@ async fn put(agent: &Agent, path: &Path) -> Result<u16, ConnectError> {
         .header("content-type", "application/gzip")
         .body(full(fs::read(path).map_err(|e| failed(e.to_string()))?))
         .expect("the URL was parsed before");
-    connection.call(request).await.map(|(status, _)| status)
+    connection.call(request, UPLOAD_WITHIN).await.map(|(status, _)| status)
 }
 
 /// Packs the report folder and, as far as there is room, the logs.

@@ -111,7 +111,7 @@ impl Coordinator {
             instance: "web.1".parse().unwrap(),
             attempt: 1,
             // The first one is a port nobody listens on.
-            urls: vec!["https://127.0.0.1:1".to_owned(), format!("https://{}", self.address)],
+            urls: vec!["https://127.0.0.1:1".to_owned(), format!("https://localhost:{}", self.address.port())],
             server_name: "c.internal".to_owned(),
             pin: self.pin.clone(),
             token: "SECRET-TOKEN".to_owned(),

@@ -31,6 +31,12 @@ pub(crate) fn poll<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
     }
 }
 
+/// The agent under test: the one just built, or another build of it.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("SLIPSTREAM_AGENT_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_slipstream-agent").into(), PathBuf::from)
+}
+
 /// A step that runs a script and needs nothing.
 pub(crate) fn step(name: &str, script: &str) -> AgentStep {
     AgentStep {
@@ -74,7 +80,7 @@ impl Machine {
 
     pub(crate) fn start(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("journal")).unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_slipstream-agent"))
+        let daemon = Command::new(binary())
             .arg("boot")
             .args(["--context".into(), self.path("context")])
             .args(["--state-dir".into(), self.path("state")])

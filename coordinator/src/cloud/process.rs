@@ -86,12 +86,13 @@ impl Connector for ProcessCloud {
             let marker = self.host.marker(request.key.run, &machine.name);
             blocking(move || start(&agent, &machine, &marker))
         };
-        self.host.launch(&request.key, claim, start).await
+        self.host.launch(request, claim, start).await
     }
 
     async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError> {
         let found = self.host.find(run).await?;
-        Ok(found.into_iter().map(|(machine, life)| observe(machine, life)).collect())
+        // Those that have ended show the end of their log.
+        blocking(move || Ok(found.into_iter().map(|(machine, life)| observe(machine, life)).collect())).await
     }
 
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError> {

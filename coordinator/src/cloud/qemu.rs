@@ -119,7 +119,7 @@ impl Connector for QemuCloud {
             let (mac, disk) = (mac(request.ordinal), request.size.disk);
             Start { qemu: &self.qemu, accel, image, memory, cpus, disk, mac, network, marker, machine }.run().await
         };
-        self.host.launch(&request.key, claim, start).await
+        self.host.launch(request, claim, start).await
     }
 
     async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError> {

@@ -10,7 +10,7 @@ use super::{
     fields::{Field, Kind, Table},
     problem::{Position, Problem, Problems, join},
     shape,
-    tree::{self, Entry, MAX_SOURCE, Tree},
+    tree::{self, BYTE_ORDER_MARK, Entry, MAX_SOURCE, Tree},
 };
 
 /// A script that a module file takes from another file.
@@ -41,6 +41,7 @@ pub fn list(source: &str) -> Result<Vec<FileRef>, Vec<Problem>> {
 /// # Errors
 /// A file is missing, or the module is too large with them.
 pub fn inline(source: &str, contents: &BTreeMap<String, String>) -> Result<String, Vec<Problem>> {
+    let source = source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source);
     let (found, mut problems) = find(source)?;
     let chars: Vec<usize> = source.char_indices().map(|(i, _)| i).chain([source.len()]).collect();
     let byte = |char: usize| chars.get(char).copied().unwrap_or(source.len());

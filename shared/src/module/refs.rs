@@ -132,6 +132,10 @@ impl Scope<'_> {
         problems: &mut Problems,
     ) {
         for reference in text.value.references() {
+            // Each mistake is looked up among all names; nobody reads more of them.
+            if problems.is_full() {
+                return;
+            }
             match self.reference(reference) {
                 Err((message, hint)) => problems.add(text.at, path, message, hint),
                 Ok(Some(kind)) => fit(reference, &kind, text, target, path, problems),

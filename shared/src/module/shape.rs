@@ -17,8 +17,8 @@ use crate::{
     template::{Owner, Reference, Template},
 };
 
-/// The most entries of a map of names: checks look at each name from each other.
-const MOST_ENTRIES: usize = 1000;
+/// The most references in one text.
+const MOST_REFERENCES: usize = 1000;
 
 /// A message, and what to do about it.
 type Refusal = (String, Option<String>);
@@ -77,9 +77,6 @@ fn value(tree: &Tree, kind: Kind, key: &str, path: &str, problems: &mut Problems
             for (i, tree) in items.iter().enumerate() {
                 value(tree, *item, key, &format!("{path}[{i}]"), problems);
             }
-        }
-        (Kind::Map(..), Data::Map(entries)) if entries.len() > MOST_ENTRIES => {
-            problems.add(tree.at, path, format!("`{key}` has more than {MOST_ENTRIES} entries"), None);
         }
         (Kind::Map(names, item), Data::Map(entries)) => {
             for entry in entries {
@@ -206,6 +203,9 @@ fn scalar(kind: Kind, key: &str, text: &str) -> Result<(), Refusal> {
         Kind::Whole(min, max) if !text.parse().is_ok_and(|n: u64| min <= n && n <= max) => expected(),
         Kind::Template | Kind::Port | Kind::Url => {
             let template: Template = text.parse().map_err(|e: crate::template::InvalidTemplate| plain(e.reason))?;
+            if template.references().count() > MOST_REFERENCES {
+                return Err(plain(format!("`{key}` has more than {MOST_REFERENCES} references")));
+            }
             match (kind, template.as_literal()) {
                 (Kind::Port, Some(text)) if !text.parse().is_ok_and(|p: u16| p > 0) => expected(),
                 (Kind::Url, _) if !["http://", "https://", "${"].iter().any(|s| text.starts_with(s)) => expected(),

@@ -17,6 +17,11 @@ pub const MAX_SOURCE: usize = 1024 * 1024 - 16 * 1024;
 pub const MAX_DEPTH: usize = 32;
 /// How many values a file may have.
 const MAX_VALUES: usize = 50_000;
+/// How many entries a map may have: checks look at each name from each other.
+const MAX_ENTRIES: usize = 1000;
+
+/// What some editors begin a file with; it is not part of the text.
+pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +114,7 @@ pub fn read(source: &str, problems: &mut Problems) -> Option<Tree> {
         problems.add(Position::START, "", message, None);
         return None;
     }
+    let source = source.strip_prefix(BYTE_ORDER_MARK).unwrap_or(source);
     if let Some(at) = control_character(source) {
         problems.add(at, "", "a control character that text does not have", None);
         return None;
@@ -275,6 +281,10 @@ impl Builder<'_> {
                     );
                 }
             }
+            Some(Open::Map { entries, .. }) if entries.len() == MAX_ENTRIES => {
+                self.problem(value.at, format!("a map has at most {MAX_ENTRIES} entries"), None);
+                return false;
+            }
             Some(Open::Map { key, entries, .. }) => {
                 if let Some(key) = key.take()
                     && key.keep
@@ -369,6 +379,8 @@ mod tests {
         assert!(errors(&deep)[0].contains("nested deeper than 32 levels"));
         let many = format!("a: [{}]", "1,".repeat(MAX_VALUES + 1));
         assert!(errors(&many)[0].contains("more than 50000 values"));
+        let many: String = (0..=MAX_ENTRIES).map(|i| format!("  a{i}: x\n")).collect();
+        assert_eq!(errors(&format!("a:\n{many}")), ["a.a1000|1002:10: a map has at most 1000 entries"]);
         let large = "#".repeat(MAX_SOURCE + 1);
         assert_eq!(errors(&large), ["|1:1: the file has 1032193 bytes, the limit is 1032192"]);
     }

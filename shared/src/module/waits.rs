@@ -20,6 +20,8 @@ use crate::{
 
 /// The longest chain of values made of values. Runs give up after 32; an input of the application adds one.
 const LONGEST: usize = 30;
+/// The most values that a value is made of, each counted as often as it is used: a run puts them together.
+const MOST: usize = 1000;
 
 /// Something that happens in the life of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,20 +74,18 @@ struct Graph<'a> {
 impl<'a> Graph<'a> {
     /// Follows all waits from one moment, depth first. Not recursive: a file can make a chain of tens
     /// of thousands of values.
-    fn search(&self, start: Moment<'a>, done: &mut BTreeMap<Moment<'a>, usize>, problems: &mut Problems) {
+    fn search(&self, start: Moment<'a>, done: &mut BTreeMap<Moment<'a>, Made>, problems: &mut Problems) {
         let mut way: Vec<(Moment<'a>, Vec<Edge<'a>>, usize)> = Vec::new();
         let mut on_way: BTreeSet<Moment<'a>> = BTreeSet::new();
-        if done.insert(start, 0).is_none() {
+        if let Entry::Vacant(new) = done.entry(start) {
+            new.insert(Made::default());
             on_way.insert(start);
             way.push((start, self.edges(start), 0));
         }
         while let Some((moment, edges, next)) = way.last_mut() {
             let Some(to) = edges.get(*next).map(|e| e.to) else {
-                let length = length(*moment, edges, done);
-                if length == LONGEST + 1 {
-                    too_long(*moment, edges, problems);
-                }
-                done.insert(*moment, length);
+                let made = made_of(*moment, edges, done, problems);
+                done.insert(*moment, made);
                 on_way.remove(moment);
                 way.pop();
                 continue;
@@ -94,7 +94,7 @@ impl<'a> Graph<'a> {
             if on_way.contains(&to) {
                 report(&way, to, problems);
             } else if let Entry::Vacant(new) = done.entry(to) {
-                new.insert(0);
+                new.insert(Made::default());
                 on_way.insert(to);
                 way.push((to, self.edges(to), 0));
             }
@@ -163,17 +163,37 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// How many values made of others stand behind a moment; none behind one that is no value.
-fn length(moment: Moment<'_>, edges: &[Edge<'_>], done: &BTreeMap<Moment<'_>, usize>) -> usize {
-    let Moment::Value(..) = moment else { return 0 };
-    edges.iter().filter_map(|e| done.get(&e.to)).max().map_or(0, |longest| longest + 1)
+/// What stands behind a value; nothing behind a moment of another sort.
+#[derive(Debug, Clone, Copy, Default)]
+struct Made {
+    /// The longest chain of values.
+    length: usize,
+    /// All values, each as often as it is used.
+    values: usize,
 }
 
-fn too_long(moment: Moment<'_>, edges: &[Edge<'_>], problems: &mut Problems) {
-    let edge = edges.first();
-    let at = edge.and_then(|e| e.at).unwrap_or(Position::START);
-    let message = format!("`{}` is made of a chain of more than {LONGEST} values", show(moment));
-    problems.add(at, edge.map_or("", |e| &e.path), message, Some("refer to the first of them directly".to_owned()));
+/// Adds up what a moment is made of, and says so where that has become too much.
+fn made_of(moment: Moment<'_>, edges: &[Edge<'_>], done: &BTreeMap<Moment<'_>, Made>, problems: &mut Problems) -> Made {
+    let Moment::Value(..) = moment else { return Made::default() };
+    let mut made = Made::default();
+    for part in edges.iter().filter_map(|e| done.get(&e.to)) {
+        made.length = made.length.max(part.length + 1);
+        made.values = made.values.saturating_add(part.values + 1);
+    }
+    let mut too_much = |what: String, hint: &str| {
+        let (at, path) = edges.first().map_or((None, ""), |e| (e.at, e.path.as_str()));
+        let message = format!("`{}` is made of {what}", show(moment));
+        problems.add(at.unwrap_or(Position::START), path, message, Some(hint.to_owned()));
+    };
+    if made.length == LONGEST + 1 {
+        too_much(format!("a chain of more than {LONGEST} values"), "refer to the first of them directly");
+    }
+    if made.values > MOST {
+        too_much(format!("more than {MOST} values"), "refer to each of them once");
+        // Said once: what is made of this one is not counted again.
+        made.values = 0;
+    }
+    made
 }
 
 /// Reports the circle that closes at `to`, beginning with the wait that comes first in the file.

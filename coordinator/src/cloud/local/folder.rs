@@ -126,6 +126,16 @@ impl Folders {
         Ok(machine.filter(|machine| machine.record.key.run == run))
     }
 
+    /// The machine of that key, whose name was to be `name`.
+    pub(in crate::cloud) fn of(&self, name: &str, key: &AttemptKey) -> Result<Option<Machine>, CloudError> {
+        for name in names(name, key) {
+            if let Some(machine) = self.get(key.run, &name)?.filter(|machine| machine.record.key == *key) {
+                return Ok(Some(machine));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes the folder of a machine with all that `fill` puts in it.
     ///
     /// `name` is only a wish: node names differ in case, machine names do not, and whoever comes second
@@ -137,12 +147,10 @@ impl Folders {
         fill: impl Fn(&Path) -> Result<(), CloudError>,
     ) -> Result<Machine, CloudError> {
         let run = self.run(record.key.run);
-        let key = format!("{:?}", record.key);
-        let second = format!("{name}-{:02x}{:02x}", hash(&key)[0], hash(&key)[1]);
-        let Some(name) = [name, &second].into_iter().find(|name| !run.join(name).exists()) else {
-            return Err(CloudError::Transient(format!("{} and {second} are taken", run.join(name).display())));
+        let Some(name) = names(name, &record.key).into_iter().find(|name| !run.join(name).exists()) else {
+            return Err(CloudError::Transient(format!("{} is taken", run.join(name).display())));
         };
-        let (dir, hidden) = (run.join(name), run.join(format!(".new-{name}")));
+        let (dir, hidden) = (run.join(&name), run.join(format!(".new-{name}")));
         let json = serde_json::to_vec_pretty(&record).map_err(|e| CloudError::Permanent(e.to_string()))?;
         let begin = || {
             remove_if_there(&hidden)?;
@@ -156,7 +164,7 @@ impl Folders {
             drop(fs::remove_dir_all(&hidden));
             return Err(error);
         }
-        Ok(Machine { name: name.to_owned(), dir, record })
+        Ok(Machine { name, dir, record })
     }
 
     /// Removes a machine's folder, and that of its sockets.
@@ -183,6 +191,12 @@ impl Folders {
         let remove = || if machines(&dir)?.is_empty() { remove_if_there(&dir) } else { Ok(()) };
         remove().map_err(|e| failed("remove", &dir, &e))
     }
+}
+
+/// What the machine of a key may be called.
+fn names(wish: &str, key: &AttemptKey) -> [String; 2] {
+    let digest = hash(&format!("{key:?}"));
+    [wish.to_owned(), format!("{wish}-{:02x}{:02x}", digest[0], digest[1])]
 }
 
 fn machines(run: &Path) -> io::Result<Vec<Machine>> {

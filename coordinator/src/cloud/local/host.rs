@@ -8,14 +8,15 @@
 use std::{
     collections::HashSet,
     fs,
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use slipstream_shared::id::{AttemptKey, RunId};
 
 use super::{Folders, Machine, Marker, Processes, blocking, failed, write_atomic};
-use crate::cloud::{CloudEnv, CloudError};
+use crate::cloud::{CloudEnv, CloudError, LaunchRequest};
 
 /// Holds the number of the machine's main process.
 const STARTED: &str = "started";
@@ -23,14 +24,16 @@ const STARTED: &str = "started";
 /// The machines of one cloud on this host.
 #[derive(Debug)]
 pub(in crate::cloud) struct Host {
-    coordinator: String,
     pub folders: Folders,
     pub processes: Processes,
+    coordinator: String,
     /// Held while it is decided which launch of a key is the first.
     claiming: tokio::sync::Mutex<()>,
     /// Claimed, and about to be started by this coordinator.
-    starting: Mutex<HashSet<AttemptKey>>,
+    starting: Arc<Starting>,
 }
+
+type Starting = Mutex<HashSet<AttemptKey>>;
 
 /// What a machine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,7 @@ impl Host {
             folders: Folders::new(&env.data),
             processes: Processes::default(),
             claiming: tokio::sync::Mutex::default(),
-            starting: Mutex::default(),
+            starting: Arc::default(),
         }
     }
 
@@ -58,11 +61,11 @@ impl Host {
         Marker::new(&self.coordinator, run, machine)
     }
 
-    /// Gives the machine of the key, made by `claim` and `start` if there is none. `start` gives the number
-    /// of its main process.
+    /// Gives the machine of the request's key, made by `claim` and `start` if there is none. `start` gives
+    /// the number of its main process.
     pub(in crate::cloud) async fn launch<F>(
         &self,
-        key: &AttemptKey,
+        request: &LaunchRequest,
         claim: impl FnOnce() -> Result<Machine, CloudError> + Send + 'static,
         start: impl FnOnce(Machine) -> F + Send,
     ) -> Result<String, CloudError>
@@ -70,29 +73,33 @@ impl Host {
         F: Future<Output = Result<i32, CloudError>> + Send,
     {
         let claiming = self.claiming.lock().await;
-        if let Some(machine) = self.known(key).await? {
+        if let Some(machine) = self.known(request).await? {
             return Ok(machine.name);
         }
-        let _starting = Starting::new(self, key);
+        let _starting = Start::new(&self.starting, &request.key);
         let machine = blocking(claim).await?;
         drop(claiming);
         let (name, dir) = (machine.name.clone(), machine.dir.clone());
         let started = start(machine).await.and_then(|pid| note_start(&dir, pid));
         if let Err(error) = started {
-            let removed = self.terminate(key.run, &name, Duration::ZERO).await;
+            let removed = self.terminate(request.key.run, &name, Duration::ZERO).await;
             removed.map_err(|e| CloudError::Ambiguous(format!("{error}; then {e}")))?;
             return Err(error);
         }
         Ok(name)
     }
 
-    /// The machine of a key. One that was never started is removed.
-    async fn known(&self, key: &AttemptKey) -> Result<Option<Machine>, CloudError> {
-        let folders = self.folders.clone();
-        let run = key.run;
-        let machines = blocking(move || folders.list(run)).await?;
-        let Some(machine) = machines.into_iter().find(|machine| machine.record.key == *key) else { return Ok(None) };
-        if self.life(&machine).await?.is_some() {
+    /// The machine of a request. One that was never started is removed.
+    async fn known(&self, request: &LaunchRequest) -> Result<Option<Machine>, CloudError> {
+        let (folders, starting, coordinator) =
+            (self.folders.clone(), Arc::clone(&self.starting), self.coordinator.clone());
+        let (key, name) = (request.key.clone(), request.name.clone());
+        let found = blocking(move || {
+            let machine = folders.of(&name, &key)?;
+            Ok(machine.map(|machine| (noted_life(&machine, &starting, &coordinator), machine)))
+        });
+        let Some((noted, machine)) = found.await? else { return Ok(None) };
+        if noted.is_some() || self.marked_life(&machine).await?.is_some() {
             return Ok(Some(machine));
         }
         let folders = self.folders.clone();
@@ -101,32 +108,29 @@ impl Host {
 
     /// All machines of a run that were started, or are just being.
     pub(in crate::cloud) async fn find(&self, run: RunId) -> Result<Vec<(Machine, Life)>, CloudError> {
-        let folders = self.folders.clone();
+        let (folders, starting, coordinator) =
+            (self.folders.clone(), Arc::clone(&self.starting), self.coordinator.clone());
+        let noted = blocking(move || {
+            let machines = folders.list(run)?.into_iter();
+            Ok(machines.map(|machine| (noted_life(&machine, &starting, &coordinator), machine)).collect::<Vec<_>>())
+        });
         let mut found = Vec::new();
-        for machine in blocking(move || folders.list(run)).await? {
-            if let Some(life) = self.life(&machine).await? {
-                found.push((machine, life));
-            }
+        for (life, machine) in noted.await? {
+            let life = match life {
+                None => self.marked_life(&machine).await?,
+                known => known,
+            };
+            found.extend(life.map(|life| (machine, life)));
         }
         Ok(found)
     }
 
-    async fn life(&self, machine: &Machine) -> Result<Option<Life>, CloudError> {
-        if machine.is_terminating() {
-            return Ok(Some(Life::Terminating));
-        }
-        // Asked before the note is read, which is written before this ends.
-        if self.starting().contains(&machine.record.key) {
-            return Ok(Some(Life::Starting));
-        }
+    /// What a machine does that has no note. None: it was never started.
+    async fn marked_life(&self, machine: &Machine) -> Result<Option<Life>, CloudError> {
         let marker = self.marker(machine.record.key.run, &machine.name);
-        let noted = fs::read_to_string(machine.dir.join(STARTED)).ok().and_then(|text| text.parse().ok());
-        let Some(pid) = noted else {
-            let Some(pid) = self.processes.oldest(&marker).await? else { return Ok(None) };
-            note_start(&machine.dir, pid)?;
-            return Ok(Some(Life::Running(pid)));
-        };
-        Ok(Some(if marker.is_on(pid) { Life::Running(pid) } else { Life::Ended }))
+        let Some(pid) = self.processes.oldest(&marker).await? else { return Ok(None) };
+        note_start(&machine.dir, pid)?;
+        Ok(Some(Life::Running(pid)))
     }
 
     /// Ends a machine and removes its folder; gives what was known of it.
@@ -167,29 +171,39 @@ impl Host {
         let (folders, name) = (self.folders.clone(), name.to_owned());
         blocking(move || folders.get(run, &name)).await
     }
-
-    fn starting(&self) -> MutexGuard<'_, HashSet<AttemptKey>> {
-        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn note_start(dir: &std::path::Path, pid: i32) -> Result<(), CloudError> {
+/// What a machine does, as far as its folder tells.
+fn noted_life(machine: &Machine, starting: &Starting, coordinator: &str) -> Option<Life> {
+    if machine.is_terminating() {
+        return Some(Life::Terminating);
+    }
+    // Asked before the note is read, which is written before this ends.
+    if starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&machine.record.key) {
+        return Some(Life::Starting);
+    }
+    let pid = fs::read_to_string(machine.dir.join(STARTED)).ok()?.parse().ok()?;
+    let marker = Marker::new(coordinator, machine.record.key.run, &machine.name);
+    Some(if marker.is_on(pid) { Life::Running(pid) } else { Life::Ended })
+}
+
+fn note_start(dir: &Path, pid: i32) -> Result<(), CloudError> {
     let file = dir.join(STARTED);
     write_atomic(&file, pid.to_string().as_bytes()).map_err(|e| failed("write", &file, &e))
 }
 
 /// Holds a key in `starting`, also when the launch is dropped on its way.
-struct Starting<'a>(&'a Host, &'a AttemptKey);
+struct Start<'a>(&'a Starting, &'a AttemptKey);
 
-impl<'a> Starting<'a> {
-    fn new(host: &'a Host, key: &'a AttemptKey) -> Self {
-        host.starting().insert(key.clone());
-        Starting(host, key)
+impl<'a> Start<'a> {
+    fn new(starting: &'a Starting, key: &'a AttemptKey) -> Self {
+        starting.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        Start(starting, key)
     }
 }
 
-impl Drop for Starting<'_> {
+impl Drop for Start<'_> {
     fn drop(&mut self) {
-        self.0.starting().remove(self.1);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.1);
     }
 }

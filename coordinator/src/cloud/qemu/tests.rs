@@ -44,6 +44,23 @@ impl Cloud {
         Some(Cloud { sweep: Sweep(format!("test-{}", folder.path().display())), folder, images })
     }
 
+    /// Uses its own image from now on, with these kernel arguments; gives its folder.
+    fn copy_image(&mut self, append: &str, disk: Option<&str>) -> PathBuf {
+        let (real, mine) = (self.images.join("busybox"), self.folder.path().join("images"));
+        let image = mine.join("busybox");
+        fs::create_dir_all(&image).expect("made");
+        for file in ["vmlinuz", "initrd"] {
+            std::os::unix::fs::symlink(real.join(file), image.join(file)).expect("linked");
+        }
+        let manifest = serde_json::json!({
+            "format": 1, "name": "busybox", "kernel": "vmlinuz", "initrd": "initrd", "disk": disk, "append": append,
+            "platform": "busybox", "login": "root", "min_ram_mib": 96, "input_digest": "test",
+        });
+        fs::write(image.join("manifest.json"), manifest.to_string()).expect("written");
+        self.images = mine;
+        image
+    }
+
     fn data(&self) -> PathBuf {
         // A comma separates options of QEMU.
         self.folder.path().join("data, of a test")
@@ -114,20 +131,7 @@ async fn virtual_machines_keep_all_promises() {
 #[tokio::test]
 async fn guests_get_their_user_data_and_reach_each_other() {
     let Some(mut cloud) = Cloud::new() else { return };
-    let (real, mine) = (cloud.images.join("busybox"), cloud.folder.path().join("images"));
-    let image = mine.join("busybox");
-    fs::create_dir_all(&image).expect("made");
-    for file in ["vmlinuz", "initrd"] {
-        std::os::unix::fs::symlink(real.join(file), image.join(file)).expect("linked");
-    }
-    let manifest = serde_json::json!({
-        "format": 1, "name": "busybox", "kernel": "vmlinuz", "initrd": "initrd", "disk": null,
-        "append": format!("console=ttyS0 quiet panic=-1 rdinit=/bin/busybox -- sh -c \"{SCRIPT}\""),
-        "platform": "busybox", "login": "root", "min_ram_mib": 96, "input_digest": "test",
-    });
-    fs::write(image.join("manifest.json"), manifest.to_string()).expect("written");
-    cloud.images = mine;
-
+    cloud.copy_image(&format!("console=ttyS0 quiet panic=-1 rdinit=/bin/busybox -- sh -c \"{SCRIPT}\""), None);
     let connector = cloud.open();
     let mut machines = Vec::new();
     for n in 1..=2 {
@@ -208,6 +212,22 @@ async fn a_port_taken_meanwhile_is_replaced() {
     start.run().await.expect("started");
     let found = host.find(run()).await.expect("found").remove(0).0;
     assert_ne!(found.record.ssh_port, Some(taken.local_addr().expect("bound").port()));
+}
+
+#[tokio::test]
+async fn a_machine_changes_a_disk_of_its_own_that_may_be_larger() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let base = cloud.copy_image("console=ttyS0", Some("disk.raw"));
+    fs::write(base.join("disk.raw"), vec![0; 1024 * 1024]).expect("written");
+    for (n, asked) in [(1, None), (2, Some(1024)), (3, Some(64 * 1024 * 1024))] {
+        let mut request = request(&cloud, run(), &format!("web.{n}"), n);
+        request.size.disk = asked;
+        let machine = cloud.open().launch(&request).await.expect("launched");
+        running(&cloud, run(), &machine).await;
+        let disk = image::disk(&cloud.machine(&machine).join(DISK)).expect("made");
+        assert_eq!(disk, ("qcow2", asked.unwrap_or_default().max(1024 * 1024)));
+        cloud.open().terminate(run(), &machine).await.expect("terminated");
+    }
 }
 
 #[tokio::test]
