@@ -100,7 +100,8 @@ fn greet(coordinator: &RunningCoordinator, data: &Path) -> anyhow::Result<()> {
     );
     files::write_atomic(&profile, text.as_bytes(), SECRET)
         .with_context(|| format!("cannot write {}", profile.display()))?;
-    println!("url      {url}\ntoken    {token}\nprofile  {}", profile.display());
+    let profile = profile.display();
+    println!("url      {url}\ntoken    {token}\nprofile  {profile}\nnext     slipstream profile use {profile}");
     Ok(())
 }
 

@@ -49,7 +49,10 @@ pub(super) async fn stream(
     let after = last_event_id(&headers)?.or(query.after).unwrap_or(0);
     let run = app.runs.find(&run).await?;
     if !wants_page(&headers) {
-        let feed = run.events(after).await?;
+        // Whoever comes back after the last event of all is not to wait for another.
+        let detail = run.detail().await?;
+        let over = detail.summary.state.is_final() && after >= detail.seq;
+        let feed = if over { None } else { Some(run.events(after).await?) };
         let events = feed_events(feed, app.seam.clone());
         return Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
@@ -74,25 +77,22 @@ fn wants_page(headers: &HeaderMap) -> bool {
     accept.contains("application/json") && !accept.contains("text/event-stream")
 }
 
-/// Ends with an event `end` if the run has ended; without one, a client comes back for the rest.
-fn feed_events(feed: EventFeed, seam: Seam) -> impl Stream<Item = Result<Event, Infallible>> {
-    let first = Some((feed, seam, false));
-    stream::unfold(first, async |state| {
-        let (mut feed, seam, over) = state?;
+/// Ends with an event `end` if the run has ended; without one, a client comes back for the rest. There
+/// is no feed where the run has ended and all of it was told.
+fn feed_events(feed: Option<EventFeed>, seam: Seam) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Some((feed, seam)), async |state| {
+        let (feed, seam) = state?;
+        let Some(mut feed) = feed else {
+            return Some((Ok(Event::default().event("end").data("the run has ended")), None));
+        };
         let record = tokio::select! {
             biased;
             () = seam.stopping().cancelled() => return None,
-            record = feed.next() => record,
+            record = feed.next() => record?,
         };
-        match record {
-            Some(record) => {
-                let over = matches!(&record.event, event::Event::StateChanged { state } if state.is_final());
-                let data = serde_json::to_string(&record).unwrap_or_default();
-                let event = Event::default().id(record.seq.to_string()).data(data);
-                Some((Ok(event), Some((feed, seam, over))))
-            }
-            None if over => Some((Ok(Event::default().event("end").data("the run has ended")), None)),
-            None => None,
-        }
+        let over = matches!(&record.event, event::Event::StateChanged { state } if state.is_final());
+        let data = serde_json::to_string(&record).unwrap_or_default();
+        let event = Event::default().id(record.seq.to_string()).data(data);
+        Some((Ok(event), Some(((!over).then_some(feed), seam))))
     })
 }

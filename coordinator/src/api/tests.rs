@@ -165,6 +165,10 @@ async fn events_stream_from_where_the_client_left_off_and_end_with_the_run() {
     assert_eq!(ended.0, StatusCode::ACCEPTED);
     assert_eq!(rest[0].0, numbers.len() as u64 + 1, "the header wins over the query");
 
+    let last = rest.last().expect("some").0.to_string();
+    let nothing = events(&mut client, &path, &[("last-event-id", &last)], "event: end").await;
+    assert!(nothing.is_empty(), "{nothing:?}");
+
     let (status, page) = client.call(Method::GET, &url, &[("accept", "application/json")], "").await;
     let page: Value = serde_json::from_slice(&page).expect("JSON");
     assert_eq!((status, &page["items"][0]["seq"]), (StatusCode::OK, &json!(2)));
