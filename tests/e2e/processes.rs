@@ -117,7 +117,7 @@ pub(crate) async fn put_single(coordinator: &Coordinator, name: &str, deploy: &s
 /// The problem a refused request carries.
 pub(crate) fn problem<T: std::fmt::Debug>(result: Result<T, slipstream_shared::client::ClientError>) -> Problem {
     match result.expect_err("refused") {
-        slipstream_shared::client::ClientError::Problem { problem, .. } => *problem,
+        slipstream_shared::client::ClientError::Problem(problem) => *problem,
         other => panic!("no problem: {other}"),
     }
 }

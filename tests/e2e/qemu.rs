@@ -6,7 +6,7 @@ use slipstream_shared::{
     event::Event,
     state::{Outcome, RunState},
 };
-use slipstream_tests::{Coordinator, Options, repository, test_images};
+use slipstream_tests::{Coordinator, Options, next_record, repository, test_images};
 
 use crate::processes::key;
 
@@ -27,7 +27,7 @@ async fn the_tutorial_on_busybox_machines_survives_kill_9() {
     let mut events = coordinator.client().events(&run, 0);
     let mut launched = 0;
     while launched < 2 {
-        let record = events.next().await.expect("the stream goes on").expect("not before the end");
+        let record = next_record(&mut events).await;
         launched += u32::from(matches!(record.event, Event::Launched { .. }));
     }
     coordinator.kill();

@@ -4,7 +4,7 @@ use slipstream_shared::{
     event::{Event, Record},
     state::{Outcome, RunState},
 };
-use slipstream_tests::{Coordinator, Options, repository};
+use slipstream_tests::{Coordinator, Options, next_record, repository};
 
 use crate::processes::{EXAMPLE, LIMIT, SYSTEM, key};
 
@@ -31,7 +31,7 @@ async fn a_run_survives_kill_9_at_every_milestone() {
     loop {
         let mut events = coordinator.client().events(&run, after);
         let kill = loop {
-            let record = events.next().await.expect("the stream goes on").expect("not before the end");
+            let record = next_record(&mut events).await;
             after = record.seq;
             match milestone(&record) {
                 Some(name) if name == "state_changed Ready" => break None,
@@ -66,7 +66,8 @@ async fn check_not_doubled(coordinator: &Coordinator, run: &str) {
     assert!(detail.nodes.iter().all(|n| n.attempt == 1), "{detail:#?}");
     let mut events = coordinator.client().events(run, 0);
     let mut seen = Vec::new();
-    while let Some(record) = events.next().await.expect("readable") {
+    loop {
+        let record = next_record(&mut events).await;
         let ready = matches!(record.event, Event::StateChanged { state: RunState::Ready });
         seen.push(record);
         if ready {

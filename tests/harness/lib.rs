@@ -9,6 +9,6 @@ mod programs;
 pub use self::{
     coordinator::{Coordinator, Options},
     leftovers::{Process, processes_of},
-    poll::{eventually, eventually_within},
+    poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
 };

@@ -5,6 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use slipstream_shared::{
+    client::{EventStream, Update},
+    event::Record,
+};
+
 /// Asks until there is an answer, for at most a minute.
 ///
 /// # Panics
@@ -29,5 +34,18 @@ pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
         }
         assert!(began.elapsed() < limit, "after {} s still not: {what}", limit.as_secs());
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The next event of a run, across restarts of the coordinator.
+///
+/// # Panics
+/// The stream ends.
+pub async fn next_record(events: &mut EventStream) -> Record {
+    loop {
+        match events.next().await.expect("the stream goes on") {
+            Update::Record(record) => return *record,
+            Update::Lost { .. } => {}
+        }
     }
 }
