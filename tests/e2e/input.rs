@@ -18,7 +18,7 @@ async fn bad_module_files_are_refused_with_line_and_column() {
                 "nodes:\n  web:\n    cloud: processes\n    env: { PORT: \"${db.port}\" }\n    deploy: \"true\"\n",
             ),
             7,
-            19,
+            18,
             "db",
         ),
     ] {
