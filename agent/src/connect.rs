@@ -13,7 +13,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use hickory_resolver::{TokioResolver, config::ResolverConfig, name_server::TokioConnectionProvider};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{
     Request, Uri,
@@ -24,6 +23,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, pki_types::ServerName};
 use slipstream_shared::{context::Context, error_chain::Chain};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+
+use crate::resolve::Resolver;
 
 /// What requests carry.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -177,19 +178,8 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<(TcpStream, SocketA
 
 /// The addresses of a host.
 pub(crate) async fn addresses(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
-        return Ok(vec![ip]);
-    }
-    let failed = |why: String| ConnectError::Name { host: host.to_owned(), why };
-    // Made anew each time: at boot the configuration may appear later than the agent.
-    // Without one, `/etc/hosts` may still know the name.
-    let resolver = TokioResolver::builder_tokio()
-        .unwrap_or_else(|_| {
-            TokioResolver::builder_with_config(ResolverConfig::new(), TokioConnectionProvider::default())
-        })
-        .build();
-    let found = resolver.lookup_ip(host).await.map_err(|e| failed(e.to_string()))?;
-    Ok(found.iter().collect())
+    let found = Resolver::system().lookup(host).await;
+    found.map_err(|e| ConnectError::Name { host: host.to_owned(), why: e.to_string() })
 }
 
 impl Connection {

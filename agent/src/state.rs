@@ -7,6 +7,7 @@
 //! steps/<index>-<step>                    a script, as it is run
 //! steps/<index>.json                      how it ended; then it is never run again
 //! log/<index>-<step>.log                  its output
+//! sent/<index>                            what of it the coordinator has       (link::outlet)
 //! pipes/<index>.out .err                  named pipes of what a script left running
 //! work/<index>/  report/                  its folder; what it wants reported
 //! ready                                   boot id in which the ready check passed
@@ -38,7 +39,7 @@ impl Folder {
     /// The file system's.
     pub fn open(state_dir: &Path, run: &RunId, instance: &InstanceId) -> io::Result<Self> {
         let base = state_dir.join(run.to_string()).join(instance.to_string());
-        for name in ["steps", "log", "pipes", "work", "report"] {
+        for name in ["steps", "log", "sent", "pipes", "work", "report"] {
             private_folder(&base.join(name))?;
         }
         Ok(Folder { base })
@@ -66,6 +67,12 @@ impl Folder {
     #[must_use]
     pub fn log(&self, index: u32, step: &str) -> PathBuf {
         self.base.join("log").join(format!("{index}-{}.log", plain(step)))
+    }
+
+    /// The list of what was sent of the output of a step.
+    #[must_use]
+    pub fn sent(&self, index: u32) -> PathBuf {
+        self.base.join("sent").join(index.to_string())
     }
 
     /// The two pipes of a step: standard output, standard error.

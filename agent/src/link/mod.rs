@@ -216,14 +216,14 @@ impl Link {
         }
     }
 
-    /// Names the file that holds the output of a step.
+    /// Names the file that holds the output of a step, and the one that lists what of it was sent.
     ///
     /// # Errors
-    /// The file can not be opened.
-    pub fn open_log(&self, index: u32, path: &Path) -> io::Result<()> {
+    /// They can not be opened.
+    pub fn open_log(&self, index: u32, log: &Path, list: &Path) -> io::Result<()> {
         let mut state = self.state();
         if let std::collections::btree_map::Entry::Vacant(free) = state.outlets.entry(index) {
-            free.insert(Outlet::open(index, path)?);
+            free.insert(Outlet::open(index, log, list)?);
         }
         Ok(())
     }

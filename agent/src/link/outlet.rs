@@ -2,7 +2,8 @@
 //!
 //! The log file is the queue: pieces are remembered by place and size, read again to be sent, and at
 //! most [`WINDOW`] bytes are under way. A step that writes faster than the network carries costs disk,
-//! not memory.
+//! not memory. A second file lists the pieces and what is acknowledged, so that an agent that is
+//! restarted leaves no hole.
 
 use std::{
     collections::VecDeque,
@@ -25,6 +26,7 @@ const WINDOW: u64 = 256 * 1024;
 pub struct Outlet {
     index: u32,
     file: File,
+    list: File,
     end: u64,
     pieces: VecDeque<Piece>,
     /// How many of the first pieces were sent on this connection.
@@ -42,12 +44,58 @@ struct Piece {
     err: bool,
 }
 
+impl Piece {
+    fn end(&self) -> u64 {
+        self.offset + self.size as u64
+    }
+}
+
+/// One entry of the list: place, size, and what it is.
+const ENTRY: usize = 13;
+const OUT: u8 = 0;
+const ERR: u8 = 1;
+/// Everything before the place is acknowledged.
+const ACKNOWLEDGED: u8 = 2;
+
 impl Outlet {
-    /// Opens the log file; what an earlier life of the agent has written stays.
-    pub(super) fn open(index: u32, path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
+    /// Opens log and list; what an earlier life of the agent has written stays, and is sent if it was
+    /// not acknowledged. In its entries, not joined: those start wherever the coordinator may be.
+    pub(super) fn open(index: u32, log: &Path, list: &Path) -> io::Result<Self> {
+        let open = |path| OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path);
+        let (file, list) = (open(log)?, open(list)?);
         let end = file.metadata()?.len();
-        Ok(Outlet { index, file, end, pieces: VecDeque::new(), sent: 0, under_way: 0, known: end })
+        let whole = list.metadata()?.len() / ENTRY as u64 * ENTRY as u64;
+        list.set_len(whole)?;
+        let mut entries = vec![0; usize::try_from(whole).map_err(io::Error::other)?];
+        list.read_exact_at(&mut entries, 0)?;
+        let mut pieces = VecDeque::new();
+        let mut listed = 0;
+        for entry in entries.chunks_exact(ENTRY) {
+            let offset = u64::from_le_bytes(entry[..8].try_into().expect("eight of thirteen bytes"));
+            let size = u32::from_le_bytes(entry[8..12].try_into().expect("four of thirteen bytes")) as usize;
+            if entry[12] == ACKNOWLEDGED {
+                while pieces.front().is_some_and(|piece: &Piece| piece.end() <= offset) {
+                    pieces.pop_front();
+                }
+            } else if offset == listed && offset + size as u64 <= end {
+                pieces.push_back(Piece { offset, size, err: entry[12] == ERR });
+                listed = offset + size as u64;
+            }
+        }
+        let mut outlet = Outlet { index, file, list, end, pieces, sent: 0, under_way: 0, known: end };
+        // A crash between log and list: which stream it was is not known any more.
+        while listed < end {
+            let size = usize::try_from(end - listed).map_or(LOG_CHUNK, |rest| rest.min(LOG_CHUNK));
+            outlet.write_entry(listed, size, OUT)?;
+            outlet.pieces.push_back(Piece { offset: listed, size, err: false });
+            listed += size as u64;
+        }
+        Ok(outlet)
+    }
+
+    fn write_entry(&mut self, offset: u64, size: usize, what: u8) -> io::Result<()> {
+        let size = u32::try_from(size).map_err(io::Error::other)?;
+        self.list.write_all(&[&offset.to_le_bytes()[..], &size.to_le_bytes(), &[what]].concat())
     }
 
     pub(super) fn append(&mut self, err: bool, bytes: &[u8]) -> io::Result<()> {
@@ -55,6 +103,7 @@ impl Outlet {
             self.file.write_all(part)?;
             let offset = self.end;
             self.end += part.len() as u64;
+            self.write_entry(offset, part.len(), if err { ERR } else { OUT })?;
             match self.pieces.back_mut() {
                 Some(last) if last.err == err && last.offset >= self.known && last.size + part.len() <= LOG_CHUNK => {
                     last.size += part.len();
@@ -79,7 +128,7 @@ impl Outlet {
             }
             let data = STANDARD.encode(bytes);
             let _ = out.send(Up::Log { index: self.index, offset: piece.offset, err: piece.err, data });
-            self.known = self.known.max(piece.offset + piece.size as u64);
+            self.known = self.known.max(piece.end());
             self.under_way += piece.size as u64;
             self.sent += 1;
         }
@@ -87,8 +136,10 @@ impl Outlet {
 
     /// The coordinator has everything before `offset`.
     pub(super) fn acknowledged(&mut self, offset: u64) {
+        // If it can not be written the worst is that something is sent twice.
+        let _ = self.write_entry(offset, 0, ACKNOWLEDGED);
         while let Some(piece) = self.pieces.front()
-            && piece.offset + piece.size as u64 <= offset
+            && piece.end() <= offset
         {
             if self.sent > 0 {
                 self.sent -= 1;
@@ -122,9 +173,13 @@ mod tests {
             .collect()
     }
 
+    fn open(folder: &tempfile::TempDir) -> Outlet {
+        Outlet::open(0, &folder.path().join("log"), &folder.path().join("list")).unwrap()
+    }
+
     fn outlet() -> (tempfile::TempDir, Outlet) {
         let folder = tempfile::tempdir().unwrap();
-        let outlet = Outlet::open(0, &folder.path().join("log")).unwrap();
+        let outlet = open(&folder);
         (folder, outlet)
     }
 
@@ -143,6 +198,25 @@ mod tests {
         outlet.append(true, b"more\n").unwrap();
         outlet.pump(Some(&out));
         assert_eq!(sent(&mut wire), [(8, true, "oops\n".into()), (13, true, "more\n".into())]);
+    }
+
+    #[test]
+    fn a_restarted_agent_leaves_no_hole() {
+        let (folder, mut outlet) = outlet();
+        for (err, text) in [(false, "one\n"), (false, "two\n"), (true, "oops\n")] {
+            outlet.append(err, text.as_bytes()).unwrap();
+        }
+        outlet.acknowledged(4);
+        outlet.file.write_all(b"unlisted\n").unwrap();
+        drop(outlet);
+        let mut outlet = open(&folder);
+        outlet.append(false, b"new\n").unwrap();
+        drop(outlet);
+        let mut outlet = open(&folder);
+        let (out, mut wire) = unbounded_channel();
+        outlet.pump(Some(&out));
+        let expected = [(4, false, "two\n"), (8, true, "oops\n"), (13, false, "unlisted\n"), (22, false, "new\n")];
+        assert_eq!(sent(&mut wire), expected.map(|(offset, err, text)| (offset, err, text.to_owned())));
     }
 
     #[test]

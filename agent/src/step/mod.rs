@@ -170,7 +170,7 @@ fn prepare(
     let path = agent.folder.script(index, &step.step);
     let disk = |e: io::Error| format!("cannot prepare the script: {e}");
     write_atomic(&path, text.as_bytes(), 0o700).map_err(disk)?;
-    agent.link.open_log(index, &agent.folder.log(index, &step.step)).map_err(disk)?;
+    agent.link.open_log(index, &agent.folder.log(index, &step.step), &agent.folder.sent(index)).map_err(disk)?;
     let folder = fs::canonicalize(agent.folder.work(index).map_err(disk)?).map_err(disk)?;
     Ok((fs::canonicalize(path).map_err(disk)?, !text.starts_with("#!"), folder))
 }

@@ -99,7 +99,7 @@ fn resume_one(
             Some((log, name))
         });
     let Some((log, name)) = log else { return fs::remove_file(path).map(|()| None) };
-    agent.link.open_log(index, &log)?;
+    agent.link.open_log(index, &log, &agent.folder.sent(index))?;
     let target = Target { index, name, err, last: Arc::clone(last) };
     let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
     let mut early = Vec::new();
@@ -111,8 +111,17 @@ fn resume_one(
     Ok(Some(read_in_background(agent, path, target, early, pipe)))
 }
 
-/// Reads on what finished steps of an earlier agent have left running.
+/// Goes on with the output of finished steps: what an earlier agent had not sent, and what those steps
+/// have left running.
 pub(super) fn resume_finished(agent: &Arc<Agent>) {
+    for log in fs::read_dir(agent.folder.file("log")).into_iter().flatten().filter_map(Result::ok) {
+        let name = log.file_name();
+        if let Some(index) = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok())
+            && let Err(e) = agent.link.open_log(index, &log.path(), &agent.folder.sent(index))
+        {
+            say(format_args!("cannot read {} on: {e}", log.path().display()));
+        }
+    }
     let pipes = fs::read_dir(agent.folder.file("pipes")).into_iter().flatten().filter_map(Result::ok);
     let steps = pipes.filter_map(|entry| entry.path().file_stem()?.to_str()?.parse().ok());
     for index in steps.collect::<BTreeSet<u32>>() {

@@ -1,9 +1,5 @@
 //! What the agent costs. Ignored by default: it prints figures, for the build that
 //! `SLIPSTREAM_AGENT_BINARY` names.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod common;
-
 use std::{
     io::Write as _,
     os::unix::net::UnixStream,
@@ -11,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Machine, binary, coordinator::Coordinator, plan, step};
 use slipstream_shared::link::Change;
+
+use crate::common::{Machine, binary, coordinator::Coordinator, plan, step};
 
 fn median(what: &str, mut run: impl FnMut()) {
     let mut times: Vec<Duration> = (0..200)

@@ -1,17 +1,14 @@
 //! The agent as a whole, against a coordinator in memory: enrolment, link, steps, commands, failures.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod common;
-
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use common::{Machine, coordinator::Coordinator, plan, poll, step};
 use slipstream_shared::{
     event::StepResult,
     link::{Change, Down, Refusal},
     plan::{ReadyCheck, ReadyPlan},
 };
+
+use crate::common::{Machine, coordinator::Coordinator, plan, poll, step};
 
 fn finished(index: u32) -> impl Fn(&Change) -> bool {
     move |change| matches!(change, Change::StepFinished { index: i, .. } if *i == index)

@@ -1,0 +1,6 @@
+//! The agent as a whole: the real binary against a coordinator in memory.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+mod figures;
+mod flow;
