@@ -99,8 +99,8 @@ impl Progress {
             }
             Event::AbortRaised { instance, reason } => {
                 self.abort.get_or_insert_with(|| reason.clone());
-                let by = instance.as_ref().map(|i| format!("{i}: ")).unwrap_or_default();
-                let by = if reason.starts_with(&by) { String::new() } else { by };
+                let by = instance.as_ref().map(ToString::to_string).filter(|name| !reason.contains(name));
+                let by = by.map(|name| format!("{name}: ")).unwrap_or_default();
                 say(&"run", "aborted", format!("{by}{reason}"), Tone::Bad);
             }
             Event::AbortCancelled => {
@@ -221,11 +221,10 @@ impl Progress {
             self.mark(who).step_done(step, after);
         } else {
             line.detail = one_line(&format!("failed after {took}{label}: {result}"));
-            line.tone = Tone::Bad;
             // A step ended by the abort of another one explains nothing.
-            if result.cause.as_deref() != Some("aborted") {
-                line.tail = Some((who.clone(), index));
-            }
+            let is_cause = result.cause.as_deref() != Some("aborted");
+            line.tone = if is_cause { Tone::Bad } else { Tone::Warn };
+            line.tail = is_cause.then(|| (who.clone(), index));
         }
         vec![line]
     }
