@@ -235,6 +235,38 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The instance it is about, if it is about one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Event::LaunchIntended { instance, .. }
+            | Event::Launched { instance, .. }
+            | Event::LaunchFailed { instance, .. }
+            | Event::MachineRunning { instance, .. }
+            | Event::AddressKnown { instance, .. }
+            | Event::Enrolled { instance, .. }
+            | Event::EnrolmentRefused { instance, .. }
+            | Event::StepStarted { instance, .. }
+            | Event::StepFinished { instance, .. }
+            | Event::InstanceReady { instance }
+            | Event::WaitBegan { instance, .. }
+            | Event::WaitEnded { instance, .. }
+            | Event::ReportFinished { instance, .. }
+            | Event::TerminateIntended { instance, .. }
+            | Event::MachineGone { instance, .. } => Some(instance),
+            Event::AbortRaised { instance, .. } => instance.as_ref(),
+            Event::Accepted { .. }
+            | Event::StateChanged { .. }
+            | Event::ParameterSet { .. }
+            | Event::ParameterUnset { .. }
+            | Event::AbortCancelled
+            | Event::TerminateRequested
+            | Event::Trouble { .. } => None,
+        }
+    }
+}
+
 /// How a script ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepResult {

@@ -91,7 +91,7 @@ impl Run {
     }
 
     fn apply_to_instance(&mut self, event: &Event, at: Millis) -> Vec<Leaf> {
-        let Some(id) = subject(event) else { return vec![] };
+        let Some(id) = event.instance() else { return vec![] };
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
         let values = |names: &[&str]| names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect();
         match event {
@@ -169,36 +169,6 @@ impl Instance {
     fn become_(&mut self, machine: Machine, at: Millis) {
         self.machine = machine;
         self.since = at;
-    }
-}
-
-/// The instance an event is about, if it is about one.
-#[must_use]
-pub fn subject(event: &Event) -> Option<&InstanceId> {
-    match event {
-        Event::LaunchIntended { instance, .. }
-        | Event::Launched { instance, .. }
-        | Event::LaunchFailed { instance, .. }
-        | Event::MachineRunning { instance, .. }
-        | Event::AddressKnown { instance, .. }
-        | Event::Enrolled { instance, .. }
-        | Event::EnrolmentRefused { instance, .. }
-        | Event::StepStarted { instance, .. }
-        | Event::StepFinished { instance, .. }
-        | Event::InstanceReady { instance }
-        | Event::WaitBegan { instance, .. }
-        | Event::WaitEnded { instance, .. }
-        | Event::ReportFinished { instance, .. }
-        | Event::TerminateIntended { instance, .. }
-        | Event::MachineGone { instance, .. } => Some(instance),
-        Event::AbortRaised { instance, .. } => instance.as_ref(),
-        Event::Accepted { .. }
-        | Event::StateChanged { .. }
-        | Event::ParameterSet { .. }
-        | Event::ParameterUnset { .. }
-        | Event::AbortCancelled
-        | Event::TerminateRequested
-        | Event::Trouble { .. } => None,
     }
 }
 
