@@ -16,7 +16,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ] && [ -z "${NO_COLOR:-}"
 phase() {
     local name=$1 start=$SECONDS
     shift
-    "$@"
+    "$@" || return
     phases+=("$(printf '%-36s %5d s' "$name" $((SECONDS - start)))")
 }
 
