@@ -108,6 +108,7 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
+            Event::Noted { message } => say(&"run", "note", message.clone(), Tone::Plain),
             Event::Trouble { message } => say(&"run", "trouble", message.clone(), Tone::Warn),
             Event::ParameterSet { key, value } => set(key, value, &mut say),
             other => lines = self.of_instance(other, after),

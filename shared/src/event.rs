@@ -228,6 +228,11 @@ pub enum Event {
         #[serde(default)]
         unexpected: bool,
     },
+    /// Something worth knowing that is no failure, such as machines that are slower than usual.
+    Noted {
+        /// What.
+        message: String,
+    },
     /// Something the run could do nothing about yet, such as a cloud that does not answer.
     Trouble {
         /// What failed, on what, why.
@@ -262,6 +267,7 @@ impl Event {
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested
+            | Event::Noted { .. }
             | Event::Trouble { .. } => None,
         }
     }

@@ -37,6 +37,12 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// scheme or port, such as `10.0.2.2`.
     fn coordinator_hosts(&self) -> Vec<String>;
 
+    /// What people should know about the machines it launches, once it has launched one: that they are
+    /// slower than usual, for example.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+
     /// Says whether machines can be launched: programs and images there, credentials good. Changes
     /// nothing.
     async fn validate(&self, image: Option<&str>) -> Result<(), CloudError>;

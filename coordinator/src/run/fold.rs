@@ -38,6 +38,7 @@ impl Run {
             terminate: None,
             values: BTreeMap::new(),
             trouble: None,
+            notes: std::collections::BTreeSet::new(),
         })
     }
 
@@ -74,6 +75,10 @@ impl Run {
             }
             Event::TerminateRequested => {
                 self.terminate.get_or_insert(at);
+                vec![]
+            }
+            Event::Noted { message } => {
+                self.notes.insert(message.clone());
                 vec![]
             }
             Event::Trouble { message } => {

@@ -14,7 +14,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
@@ -60,6 +60,9 @@ pub struct Run {
     pub values: BTreeMap<Key, Stored>,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
+    /// What was noted, likewise.
+    #[serde(default)]
+    pub notes: BTreeSet<String>,
 }
 
 /// An abort.
