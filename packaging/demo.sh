@@ -40,7 +40,7 @@ work=$target/demo
 rm -rf "$work"
 mkdir -p "$work"
 # A coordinator of its own, whatever this person has configured.
-export XDG_CONFIG_HOME=$PWD/$work/config
+export XDG_CONFIG_HOME=$PWD/$work/config XDG_STATE_HOME=$PWD/$work/state
 unset SLIPSTREAM_URL SLIPSTREAM_TOKEN SLIPSTREAM_CA SLIPSTREAM_PROFILE
 status=0
 phase "deploy, show, remove" "$target/debug/slipstream" up examples/service-testing --down \

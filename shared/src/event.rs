@@ -60,6 +60,9 @@ pub enum Event {
         /// Free words given at launch.
         #[serde(default)]
         tags: Vec<String>,
+        /// Public keys that may log in to its machines by ssh.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ssh_keys: Vec<String>,
     },
     /// The run is in another state now.
     StateChanged {
@@ -114,7 +117,7 @@ pub enum Event {
         /// On the network of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         private: Option<String>,
-        /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
+        /// `host` or `host:port` where its ssh server is reached from outside.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ssh: Option<String>,
     },

@@ -20,7 +20,7 @@ impl Run {
     /// Begins a run with its first event. None: that is not an `Accepted`.
     #[must_use]
     pub fn begin(id: RunId, record: &Record) -> Option<Self> {
-        let Event::Accepted { plan, owner, tags } = &record.event else { return None };
+        let Event::Accepted { plan, owner, tags, ssh_keys } = &record.event else { return None };
         let at = time_of(record);
         Some(Run {
             id,
@@ -31,6 +31,7 @@ impl Run {
             plan: (**plan).clone(),
             owner: owner.clone(),
             tags: tags.clone(),
+            ssh_keys: ssh_keys.clone(),
             state: RunState::Initializing,
             since: at,
             reached_ready: false,

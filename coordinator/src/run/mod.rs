@@ -44,6 +44,9 @@ pub struct Run {
     pub owner: String,
     /// Free words.
     pub tags: Vec<String>,
+    /// Public keys that may log in to its machines.
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
     /// Where it is, and since when.
     pub state: RunState,
     /// When it came there.
@@ -106,7 +109,7 @@ pub struct Instance {
     pub public: Option<String>,
     /// On the network of the run.
     pub private: Option<String>,
-    /// `host:port` of its ssh server, where that is not `public:22`.
+    /// `host` or `host:port` of its ssh server, if it has one of its own.
     pub ssh: Option<String>,
     /// SHA-256 of the key its agent has enrolled with.
     pub key: Option<String>,

@@ -79,7 +79,8 @@ struct Bench {
 
 impl Bench {
     fn new(plan: Plan) -> Self {
-        let accepted = Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![] };
+        let accepted =
+            Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
         Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
     }
@@ -393,6 +394,13 @@ fn an_abort_can_be_raised_and_taken_back_by_parameter() {
     assert!(matches!(bench.run.agent_change(&id("web.1"), &set), Err(Refused::Aborted { .. })));
     bench.change("web.1", &Change::CancelAbort);
     assert!(bench.run.agent_change(&id("web.1"), &set).is_ok());
+}
+
+#[test]
+fn only_a_machine_of_its_own_is_told_whom_to_let_in() {
+    let bench = Bench::new(plan());
+    let keys = |own| bench.run.agent_plan(&id("web.1"), own).expect("an instance").ssh_keys;
+    assert_eq!((keys(true), keys(false)), (vec!["key".to_owned()], vec![]));
 }
 
 #[test]

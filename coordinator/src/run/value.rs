@@ -315,8 +315,7 @@ pub fn address(instance: &Instance, network: Network) -> Option<String> {
 /// `ssh://login@host[:port]`.
 #[must_use]
 pub fn ssh_url(instance: &Instance, login: &str) -> Option<String> {
-    let host = instance.ssh.clone().or_else(|| instance.public.clone())?;
-    Some(format!("ssh://{login}@{host}"))
+    instance.ssh.as_ref().map(|host| format!("ssh://{login}@{host}"))
 }
 
 fn vmstate(instance: &Instance) -> &'static str {

@@ -170,14 +170,14 @@ impl Site {
     }
 
     pub(super) async fn launch(&self, plan: Plan) -> RunId {
-        self.runs().launch("ann", plan, vec![]).await.expect("accepted")
+        self.runs().launch("ann", plan, vec![], vec![]).await.expect("accepted")
     }
 
     /// Launches, though the coordinator may die before it answers.
     pub(super) async fn launch_somehow(&self, plan: Plan) -> RunId {
         let runs = self.runs();
         tokio::select! {
-            id = runs.launch("ann", plan, vec![]) => id.expect("accepted"),
+            id = runs.launch("ann", plan, vec![], vec![]) => id.expect("accepted"),
             () = self.store.died.notified() => {
                 self.store.died.notify_one();
                 let found = start(&self.store, &self.cloud, &Seam::seeded(3)).await.list(None, 2).await.expect("listed");
