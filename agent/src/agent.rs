@@ -21,8 +21,9 @@ use tokio_util::task::TaskTracker;
 use crate::{
     connect::Dialer,
     context::{self, Found, LOOK_FOR, LOOK_SLOWLY},
+    durable::remedy,
     enrol,
-    identity::Identity,
+    identity::{Identity, IdentityError},
     link::{
         Link,
         keep::{Current, keep},
@@ -151,7 +152,7 @@ fn set_stage(status: &watch::Sender<Status>, stage: Stage, detail: &str) {
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// A folder or file does not work.
-    #[error("cannot use {path}: {source}")]
+    #[error("cannot use {path}: {source}{}", remedy(.source))]
     Disk {
         /// Which one.
         path: PathBuf,
@@ -202,6 +203,8 @@ async fn live(daemon: &Daemon) -> Result<(), BootError> {
     }
     let identity = match Identity::open(agent.folder.base()) {
         Ok(identity) => identity,
+        // It may have space again when the supervisor tries next.
+        Err(IdentityError::Disk { folder, source }) => return Err(BootError::Disk { path: folder, source }),
         Err(e) => return idle(daemon, &agent.system, &e.to_string()).await,
     };
     let trust = Trust { pin: agent.context.pin.clone(), issued: agent.context.issued };
@@ -228,10 +231,18 @@ async fn live(daemon: &Daemon) -> Result<(), BootError> {
     }
 }
 
-/// Stays for `status`. The line is the one thing an administrator must see.
-async fn idle(daemon: &Daemon, system: &System, line: &str) -> Result<(), BootError> {
+/// Says a line that an administrator must see: in the journal, and on the console of the machine, unless
+/// somebody who named the context has started this agent on a machine that is not its own.
+fn announce(daemon: &Daemon, system: &System, line: &str) {
     say(line);
-    system.say_on_console(line);
+    if daemon.options.context.is_none() {
+        system.say_on_console(line);
+    }
+}
+
+/// Stays for `status`.
+async fn idle(daemon: &Daemon, system: &System, line: &str) -> Result<(), BootError> {
+    announce(daemon, system, line);
     set_stage(&daemon.status, Stage::Stopped, line);
     std::future::pending().await
 }
@@ -254,8 +265,7 @@ async fn look(daemon: &Daemon, system: &System) -> Result<Option<Context>, Strin
             Found::Unusable(e, source) => return Err(format!("{source}: {e}")),
             Found::Absent => {
                 let line = "no contextualization data: this machine belongs to no run, nothing to do";
-                say(line);
-                system.say_on_console(line);
+                announce(daemon, system, line);
                 return Ok(None);
             }
             Found::Unknown(why) => {

@@ -41,6 +41,16 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// What to do about an error of the file system, where that is known; to be put behind it.
+#[must_use]
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space there, then try again",
+        io::ErrorKind::ReadOnlyFilesystem => "; make it writable, then try again",
+        _ => "",
+    }
+}
+
 /// The content of a file, or `None` if there is no such file.
 ///
 /// # Errors

@@ -81,6 +81,26 @@ impl From<RefusedCode> for End {
 mod tests {
     use super::*;
 
+    /// The codes of one table of the glossary.
+    fn documented(heading: &str) -> Vec<u8> {
+        let glossary = include_str!("../../docs/glossary.md");
+        let section = glossary.split(&format!("\n### {heading}\n")).nth(1).and_then(|s| s.split("\n###").next());
+        let rows = section.expect("the glossary has this section").lines();
+        rows.filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect()
+    }
+
+    #[test]
+    fn the_glossary_has_these_tables() {
+        for (heading, face) in
+            [("`slipstream-agent`", Face::Agent), ("`ss-get`, `ss-set` and the other `ss-` names", Face::Original)]
+        {
+            let mut codes: Vec<u8> = TABLE.iter().map(|(end, ..)| end.code(face)).collect();
+            codes.sort_unstable();
+            codes.dedup();
+            assert_eq!(documented(heading), codes, "{heading}");
+        }
+    }
+
     #[test]
     fn the_codes_are_those_of_the_documents() {
         let agent = |end: End| end.code(Face::Agent);

@@ -20,13 +20,16 @@ use nix::libc;
 pub struct System {
     root: PathBuf,
     credentials: Option<OsString>,
+    /// Set by systemd where standard error is the journal.
+    journal: Option<OsString>,
 }
 
 impl System {
     /// The machine whose files are below `root`.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        System { root, credentials: std::env::var_os("CREDENTIALS_DIRECTORY") }
+        let [credentials, journal] = ["CREDENTIALS_DIRECTORY", "JOURNAL_STREAM"].map(std::env::var_os);
+        System { root, credentials, journal }
     }
 
     /// Where the file `absolute` of the machine is.
@@ -73,8 +76,17 @@ impl System {
         Timestamp::now()
     }
 
-    /// Shows a line where the console of the machine is looked at; nothing more can be done if not.
+    /// Shows a line where the console of the machine is looked at, unless standard error leads there
+    /// already; nothing more can be done if it fails.
     pub fn say_on_console(&self, line: &str) {
+        // Our unit sends the journal's lines to the console.
+        let is_journal = self.journal.is_some();
+        let device = |stat: nix::Result<nix::sys::stat::FileStat>| stat.ok().map(|s| s.st_rdev).filter(|d| *d != 0);
+        let console = device(nix::sys::stat::stat(&self.path("/dev/console")));
+        let is_console = console.is_some() && console == device(nix::sys::stat::fstat(io::stderr()));
+        if is_journal || is_console {
+            return;
+        }
         if let Ok(mut console) = fs::OpenOptions::new().append(true).open(self.path("/dev/console")) {
             let _ = writeln!(console, "slipstream-agent: {line}");
         }

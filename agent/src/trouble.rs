@@ -48,10 +48,16 @@ impl Trouble {
 
     /// It works: says so if it did not before.
     pub fn over(&mut self) {
-        if self.cause.take().is_some() {
-            say(format_args!("can {} again (try {})", self.what, self.attempt + 1));
+        let tries = self.forget();
+        if tries > 1 {
+            say(format_args!("can {} again (try {tries})", self.what));
         }
-        self.attempt = 0;
+    }
+
+    /// It works, which somebody else says: begins anew, and tells how many tries it took.
+    pub fn forget(&mut self) -> u32 {
+        self.cause = None;
         self.backoff.reset();
+        std::mem::take(&mut self.attempt) + 1
     }
 }

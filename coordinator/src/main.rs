@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use slipstream_coordinator::{
     RunningCoordinator, check,
     cli::{Cli, Command, Serve},
@@ -39,12 +40,24 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Serve(options) => {
             log_to_stderr(&cli.log)?;
+            raise_open_files();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let code = runtime.block_on(serve(&options));
             // Whatever has not ended within the grace period is not waited for again.
             runtime.shutdown_background();
             code
         }
+    }
+}
+
+/// Each machine of a run holds a connection open: as many as the system allows.
+fn raise_open_files() {
+    let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok(limits) => limits,
+        Err(error) => return tracing::warn!("cannot read the limit of open files: {error}"),
+    };
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        tracing::warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Promises made to users, tried with the real programs.
 
+mod boot;
+mod full;
 mod input;
 mod processes;
 mod qemu;

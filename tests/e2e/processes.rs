@@ -26,6 +26,8 @@ async fn the_tutorial_comes_up_shows_its_page_and_goes() {
     assert_eq!(detail.summary.outcome, Outcome::Succeeded, "{detail:#?}");
     assert!(detail.nodes.iter().all(|n| n.milestone == Milestone::Ready), "{detail:#?}");
 
+    assert!(detail.nodes.iter().all(|n| n.ssh.is_none()), "a process has no ssh server: {detail:#?}");
+
     let client = coordinator.client();
     let shown = client.parameter(&run, &key("testclient.1:statecustom")).await.expect("displayed");
     assert_eq!(shown.value.as_deref(), Some("OK: Hello from Apache deployed by SlipStream!"));

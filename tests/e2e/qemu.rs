@@ -19,7 +19,7 @@ async fn the_tutorial_on_busybox_machines_survives_kill_9() {
         eprintln!("skipped: no busybox image (run `make test`, which makes it and sets SLIPSTREAM_TEST_IMAGES)");
         return;
     };
-    let mut coordinator = Coordinator::start(Options { images: Some(images) }).await;
+    let mut coordinator = Coordinator::start(Options { images: Some(images), ..Options::default() }).await;
     coordinator.put_example(&repository().join("examples/service-testing-busybox")).await;
     let run = coordinator.launch(SYSTEM).await;
 

@@ -22,6 +22,11 @@ use crate::{eventually, eventually_within, processes_of, program};
 pub struct Options {
     /// A folder of images: adds the cloud `local`.
     pub images: Option<PathBuf>,
+    /// A folder of its data that is a disk of its own, and the size of that, such as `("store", "24m")`. Only
+    /// this coordinator and what it starts see it; only root can have it.
+    pub disk: Option<(&'static str, &'static str)>,
+    /// Where it looks for programs, instead of where we do.
+    pub path: Option<&'static str>,
 }
 
 /// A coordinator with a folder, ports and processes of its own. They go with it.
@@ -88,9 +93,10 @@ impl Coordinator {
         let data = self.data();
         let log = self.log_path();
         let log_file = File::options().create(true).append(true).open(&log).expect("a log file");
-        let mut command = Command::new(program("slipstream-coordinator"));
+        let mut command = self.command();
         command.args(["serve", "--dev", "--data"]).arg(&data);
         command.args(["--listen", &address(self.ports[0]), "--agent-listen", &address(self.ports[1])]);
+        command.envs(self.options.path.map(|path| ("PATH", path)));
         if let Some(images) = &self.options.images {
             command.arg("--images").arg(images);
         }
@@ -104,6 +110,23 @@ impl Coordinator {
             self.client().health().await.ok()
         })
         .await;
+    }
+
+    /// The program, or what starts it on a small disk in the same process.
+    fn command(&self) -> Command {
+        let program = program("slipstream-coordinator");
+        let Some((folder, size)) = self.options.disk else { return Command::new(program) };
+        let mount = "mkdir -p \"$0\" && mount -t tmpfs -o \"size=$1,mode=700\" none \"$0\" && shift && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", mount]).arg(self.data().join(folder)).arg(size).arg(program);
+        command
+    }
+
+    /// Where a path of the coordinator is to us, whatever it has mounted.
+    #[must_use]
+    pub fn seen_by_it(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -169,6 +192,14 @@ impl Coordinator {
         detail
     }
 
+    /// The folders of all machines on this host: `clouds/<cloud>/<run>/ss-...`.
+    #[must_use]
+    pub fn machines(&self) -> Vec<PathBuf> {
+        let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let machine = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("ss-"));
+        below(self.data().join("clouds")).flat_map(below).flat_map(below).filter(machine).collect()
+    }
+
     /// Checks that nothing is left of any run: no process, no machine folder.
     ///
     /// # Panics
@@ -180,11 +211,8 @@ impl Coordinator {
             left.is_empty().then_some(())
         })
         .await;
-        for cloud in fs::read_dir(self.data().join("clouds")).into_iter().flatten().flatten() {
-            let machines = |e: &fs::DirEntry| e.file_name().to_string_lossy().starts_with("ss-");
-            let left: Vec<_> = fs::read_dir(cloud.path()).into_iter().flatten().flatten().filter(machines).collect();
-            assert!(left.is_empty(), "left in {}: {left:?}", cloud.path().display());
-        }
+        let left = self.machines();
+        assert!(left.is_empty(), "left: {left:?}");
     }
 }
 

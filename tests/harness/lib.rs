@@ -5,10 +5,12 @@ mod coordinator;
 mod leftovers;
 mod poll;
 mod programs;
+mod vm;
 
 pub use self::{
     coordinator::{Coordinator, Options},
     leftovers::{Process, processes_of},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
+    vm::{Source, Vm},
 };

@@ -40,8 +40,7 @@ pub async fn keep(
                     tokio::select! {
                         ended = &mut session => ended,
                         () = link.up() => {
-                            trouble.over();
-                            say(format_args!("connected to {}", connection.url));
+                            say(format_args!("connected to {} (try {})", connection.url, trouble.forget()));
                             session.await
                         }
                     }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -19,6 +19,9 @@ use crate::durable::{read_if_there, sync_folder, write_atomic};
 
 /// The most bytes of the file; beyond it changes are refused rather than the disk filled.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Room kept for what must be told even when a script has filled the disk.
+const RESERVE: usize = 64 * 1024;
 
 /// The file is rewritten when it is larger than this and all of it is answered.
 const REWRITE_BYTES: u64 = 256 * 1024;
@@ -68,6 +71,7 @@ impl Spool {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         file.set_len(bytes)?;
         file.sync_all()?;
+        keep_reserve(path);
         sync_folder(path.parent().unwrap_or(Path::new("/")))?;
         Ok(Spool { path: path.to_owned(), file, bytes, next, waiting })
     }
@@ -83,15 +87,29 @@ impl Spool {
         if self.bytes + line.len() as u64 > MAX_BYTES {
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many changes wait for the coordinator"));
         }
-        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        if let Err(e) = written {
-            let _ = self.file.set_len(self.bytes);
-            return Err(e);
+        match self.write(&line) {
+            // Without this, nobody would ever hear why the run does not go on.
+            Err(e)
+                if e.kind() == io::ErrorKind::StorageFull
+                    && matches!(change, Change::StepFinished { .. } | Change::Abort { .. })
+                    && fs::remove_file(reserve(&self.path)).is_ok() =>
+            {
+                self.write(&line)?;
+            }
+            written => written?,
         }
         self.bytes += line.len() as u64;
         self.next += 1;
         self.waiting.push_back((op, change.clone()));
         Ok(op)
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            let _ = self.file.set_len(self.bytes);
+        }
+        written
     }
 
     /// Changes without an answer, in order.
@@ -127,6 +145,19 @@ impl Spool {
             self.file = file;
             self.bytes = counter.len() as u64;
         }
+    }
+}
+
+/// The file that is removed when there is no other room.
+fn reserve(path: &Path) -> PathBuf {
+    path.with_extension("reserve")
+}
+
+/// Makes that file, unless it is there. Without it everything works, but on a full disk.
+fn keep_reserve(path: &Path) {
+    let file = reserve(path);
+    if !file.exists() && write_atomic(&file, &vec![0; RESERVE], 0o600).is_err() {
+        let _ = fs::remove_file(file);
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::{
 use super::{Answer, MAX_LINE, Request};
 use crate::{
     agent::{Agent, BootError, Daemon},
+    durable::remedy,
     exit::End,
     link::Made,
 };
@@ -185,6 +186,9 @@ async fn change(agent: &Agent, change: Change) -> Answer {
         Ok(Made::Applied) => Answer::Done { spooled: false },
         Ok(Made::Spooled) => Answer::Done { spooled: true },
         Ok(Made::Refused(refused)) => failed(refused.code.into(), &refused.message),
-        Err(e) => failed(End::Failed, &format!("cannot record the change: {e}")),
+        Err(e) => {
+            let folder = agent.folder.base().display();
+            failed(End::Failed, &format!("cannot record the change in {folder}: {e}{}", remedy(&e)))
+        }
     }
 }

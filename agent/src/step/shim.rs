@@ -106,6 +106,9 @@ impl Mark {
 /// The record can not be written.
 pub fn run(record: &Path, command: &[OsString]) -> io::Result<()> {
     let agent = getppid();
+    // Room for the record, should the script fill the disk.
+    let reserve = record.with_extension("reserve");
+    let _ = fs::write(&reserve, [0; 4096]);
     let ended = match start(command).and_then(|mut child| {
         // Not before: what is started would inherit it.
         let mut term = SigSet::empty();
@@ -116,6 +119,7 @@ pub fn run(record: &Path, command: &[OsString]) -> io::Result<()> {
         Ok(status) => Record { exit: status.code(), signal: status.signal(), error: None },
         Err(e) => Record { exit: None, signal: None, error: Some(e.to_string()) },
     };
+    let _ = fs::remove_file(&reserve);
     write_atomic(record, &serde_json::to_vec(&ended)?, 0o600)?;
     let began = Instant::now();
     // Something left running may write for ever, so an agent that is there is not waited for long.

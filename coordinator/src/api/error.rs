@@ -78,6 +78,8 @@ codes! {
     InvalidModule = UNPROCESSABLE_ENTITY "invalid_module" "The module file has errors";
     /// The module cannot be launched like that.
     InvalidLaunch = UNPROCESSABLE_ENTITY "invalid_launch" "The module cannot be launched like that";
+    /// A cloud could not launch the machines: a program, an image or its credentials are missing.
+    CloudRefused = BAD_GATEWAY "cloud_refused" "A cloud cannot launch this";
     /// The value does not fit its parameter.
     InvalidValue = UNPROCESSABLE_ENTITY "invalid_value" "The value does not fit";
     /// Nothing happened within the time given by `wait`.
@@ -166,6 +168,7 @@ impl From<RunError> for ApiError {
             RunError::Ambiguous(_) => Code::RunAmbiguous,
             RunError::Refused(refused) => refused_code(refused.code()),
             RunError::UnknownCloud { .. } => Code::InvalidLaunch,
+            RunError::Cloud { .. } => Code::CloudRefused,
             RunError::Unavailable(_) => Code::Unavailable,
             RunError::Store(cause) => return ApiError::from_store(cause),
         };
@@ -231,7 +234,11 @@ impl ApiError {
             }
             StoreError::TooLarge { .. } => ApiError::new(Code::TooLarge, error.to_string()),
             StoreError::Full { .. } => {
-                ApiError::new(Code::StorageFull, "no space left for the store of the coordinator")
+                // Where it is, is the operator's business.
+                tracing::error!("{error}");
+                let detail = "no space left for the coordinator's store, nothing was changed \
+                              (free some on its disk, its log names the folder; then try again)";
+                ApiError::new(Code::StorageFull, detail)
             }
             StoreError::Closed => ApiError::new(Code::Unavailable, "the coordinator is stopping"),
             _ => ApiError::internal(error),

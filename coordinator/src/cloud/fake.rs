@@ -85,7 +85,10 @@ pub struct World {
 struct State {
     habits: Habits,
     launches: VecDeque<Fault>,
+    refusals: VecDeque<CloudError>,
     finds: VecDeque<CloudError>,
+    /// How often anybody asked what there is.
+    asked: u32,
     terminations: VecDeque<CloudError>,
     machines: BTreeMap<String, Machine>,
     launched: BTreeMap<AttemptKey, u32>,
@@ -129,6 +132,11 @@ impl World {
         self.state().launches.push_back(fault);
     }
 
+    /// Makes the next validation fail that does not yet.
+    pub fn fail_validate(&self, error: CloudError) {
+        self.state().refusals.push_back(error);
+    }
+
     /// Makes the next find fail that does not yet.
     pub fn fail_find(&self, error: CloudError) {
         self.state().finds.push_back(error);
@@ -151,6 +159,12 @@ impl World {
     #[must_use]
     pub fn launches(&self, key: &AttemptKey) -> u32 {
         self.state().launched.get(key).copied().unwrap_or(0)
+    }
+
+    /// How often anybody asked what there is.
+    #[must_use]
+    pub fn finds(&self) -> u32 {
+        self.state().asked
     }
 
     /// How many machines exist, seen or not.
@@ -293,7 +307,7 @@ impl Connector for World {
     }
 
     async fn validate(&self, _image: Option<&str>) -> Result<(), CloudError> {
-        Ok(())
+        self.state().refusals.pop_front().map_or(Ok(()), Err)
     }
 
     async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
@@ -330,6 +344,7 @@ impl Connector for World {
     async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError> {
         let (now, mut state) = (self.seam.now(), self.state());
         state.bury(now);
+        state.asked += 1;
         if let Some(error) = state.finds.pop_front() {
             return Err(error);
         }

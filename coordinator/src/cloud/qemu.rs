@@ -224,7 +224,12 @@ fn free_port() -> Result<u16, CloudError> {
 fn installed(program: &Path, package: &str) -> Result<PathBuf, CloudError> {
     find_program(program).ok_or_else(|| CloudError::Invalid {
         what: format!("{} is not installed", program.display()),
-        remedy: format!("apt install {package}"),
+        remedy: match program.parent() {
+            Some(parent) if parent != Path::new("") => {
+                format!("correct the setting that names it, or apt install {package}")
+            }
+            _ => format!("apt install {package}"),
+        },
     })
 }
 

@@ -26,7 +26,7 @@ use super::{
     waiters::{Come, Target, WaiterId, Waiters},
     watch::Watches,
 };
-use crate::run::{Run, change::Refused, decide::Command, value::Leaf};
+use crate::run::{Machine, Run, change::Refused, decide::Command, value::Leaf};
 
 /// Messages that may wait for the actor; senders wait when there are more.
 const QUEUE: usize = 4096;
@@ -82,6 +82,8 @@ pub(super) struct Actor {
     pub(super) own: mpsc::Sender<Message>,
     /// Commands under way.
     pub(super) running: BTreeSet<Command>,
+    /// Launches that may have reached their cloud: those of this actor, and those it found intended.
+    pub(super) tried: BTreeSet<(InstanceId, u32)>,
     /// When a command that failed may be tried again, and how often it has failed.
     pub(super) retry: BTreeMap<Command, (u64, u32)>,
     pub(super) watches: Watches,
@@ -97,6 +99,8 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
     let handle = RunHandle { id: run.id, tx: tx.clone() };
+    let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
+    let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let actor = Actor {
         written: Some(run.summary()),
         world: Arc::clone(&world),
@@ -107,6 +111,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
         live: broadcast::channel(4096).0,
         own: tx,
         running: BTreeSet::new(),
+        tried,
         retry: BTreeMap::new(),
         watches: Watches::default(),
         wake: None,

@@ -49,6 +49,7 @@ impl Actor {
     async fn undo(&mut self, turn: Turn, error: StoreError) {
         tracing::error!(run = %self.run.id, error = %Chain(&error), "cannot record what happened");
         let error = RunError::from(error);
+        let mut reads = Vec::new();
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
@@ -56,14 +57,19 @@ impl Actor {
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
                 Effect::Tell(instance, _) => drop(self.links.all.remove(&instance)),
-                // Dropped: whoever asked sees that there is no answer.
-                Effect::Read(_) | Effect::Feed(..) | Effect::Attach(..) => {}
+                // Who only looks is shown what is durable.
+                Effect::Read(_) | Effect::Feed(..) => reads.push(effect),
+                // Dropped: the agent sees that there is no answer, and connects again.
+                Effect::Attach(..) => {}
             }
         }
         match self.journal.load().await {
             Ok(Some(run)) => {
                 self.run = run;
                 self.written = None;
+                for read in reads {
+                    self.carry_out(read);
+                }
             }
             Ok(None) => tracing::error!(run = %self.run.id, "the run is no longer in the store"),
             Err(e) => tracing::error!(run = %self.run.id, error = %Chain(&e), "cannot read the run again"),

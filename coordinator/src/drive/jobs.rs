@@ -90,10 +90,11 @@ impl Actor {
     fn start_launch(&mut self, id: &InstanceId, command: &Command) {
         let Some((connector, request)) = self.launch_request(id) else { return };
         let (instance, attempt) = (id.clone(), request.key.attempt);
+        let first = self.tried.insert((instance.clone(), attempt));
         let world = Arc::clone(&self.world);
         self.job(Some(command), async move {
             let _permit = world.launching.acquire().await;
-            Outcome::Launched { instance, attempt, result: launch(&*connector, &request).await }
+            Outcome::Launched { instance, attempt, result: launch(&*connector, &request, first).await }
         });
     }
 
@@ -258,13 +259,16 @@ async fn bounded<T>(call: impl Future<Output = Result<T, CloudError>>) -> Result
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Launches a machine, or adopts the one that an earlier, interrupted launch has made.
-async fn launch(connector: &dyn Connector, request: &LaunchRequest) -> Result<String, CloudError> {
+/// Launches a machine, or adopts the one that an earlier, interrupted launch has made. Where this is the
+/// first there can be none, and the cloud need not list the whole run for each machine.
+async fn launch(connector: &dyn Connector, request: &LaunchRequest, first: bool) -> Result<String, CloudError> {
     let mut lost = 0;
     loop {
-        let there = bounded(connector.find(request.key.run)).await?;
-        if let Some(machine) = there.into_iter().find(|o| o.key == request.key) {
-            return Ok(machine.machine);
+        if !first || lost > 0 {
+            let there = bounded(connector.find(request.key.run)).await?;
+            if let Some(machine) = there.into_iter().find(|o| o.key == request.key) {
+                return Ok(machine.machine);
+            }
         }
         match bounded(connector.launch(request)).await {
             Err(CloudError::Ambiguous(_)) if lost < MOST_LOST_ANSWERS => lost += 1,

@@ -25,8 +25,9 @@ mod watch;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -45,11 +46,14 @@ pub use self::{
     token::LaunchSecret,
 };
 use crate::{
-    cloud::Connector,
+    cloud::{CloudError, Connector},
     run::{Run, change::Refused, view::timestamp},
     seam::Seam,
     store::{Backend, StoreError, layout},
 };
+
+/// How long a cloud may take to say whether it could launch something.
+const VALIDATION: Duration = Duration::from_secs(10);
 
 /// Why a run did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,6 +75,15 @@ pub enum RunError {
         name: String,
         /// What there is.
         known: String,
+    },
+    /// A cloud that the plan names could not launch its machines. Nothing was started.
+    #[error("cloud `{cloud}` cannot launch this: {reason}")]
+    Cloud {
+        /// Which one.
+        cloud: String,
+        /// Why.
+        #[source]
+        reason: CloudError,
     },
     /// The coordinator is stopping, or cannot write; the same request may succeed later.
     #[error("the coordinator cannot do this now: {0}")]
@@ -164,7 +177,7 @@ impl Runs {
     /// Starts a run. It exists, durably, when this returns.
     ///
     /// # Errors
-    /// A cloud of the plan is not configured, or the store fails.
+    /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
     pub async fn launch(
         &self,
         owner: &str,
@@ -178,7 +191,7 @@ impl Runs {
     /// The same, with an id that was chosen before. If there is a run with it already, this is it.
     ///
     /// # Errors
-    /// A cloud of the plan is not configured, or the store fails.
+    /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
     pub async fn launch_as(
         &self,
         id: RunId,
@@ -193,6 +206,7 @@ impl Runs {
                 return Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") });
             }
         }
+        self.validate(&plan).await?;
         let record = Record {
             seq: 1,
             at: timestamp(self.world.seam.now()),
@@ -210,6 +224,23 @@ impl Runs {
         }
         active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
         Ok(id)
+    }
+
+    /// Asks the clouds whether they could launch the machines of a plan. One that does not answer in time,
+    /// or only not now, is left for the launch itself to find out, which tries again.
+    async fn validate(&self, plan: &Plan) -> Result<(), RunError> {
+        let used: BTreeSet<(&String, &String)> = plan.nodes.values().map(|n| (&n.cloud, &n.image)).collect();
+        let asked = used.into_iter().filter_map(|(cloud, image)| Some((cloud, image, self.world.clouds.get(cloud)?)));
+        let ask = async |(cloud, image, connector): (&String, &String, &Arc<dyn Connector>)| match tokio::time::timeout(
+            VALIDATION,
+            connector.validate(Some(image)),
+        )
+        .await
+        {
+            Ok(Err(reason)) if !reason.is_transient() => Err(RunError::Cloud { cloud: cloud.clone(), reason }),
+            _ => Ok(()),
+        };
+        futures_util::future::try_join_all(asked.map(ask)).await.map(drop)
     }
 
     /// Up to `limit` runs, newest first, those older than `after` if given.

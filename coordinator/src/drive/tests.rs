@@ -50,6 +50,8 @@ async fn a_run_comes_up_and_goes_back_to_nothing() {
 async fn killed_after_any_record_it_goes_on_where_it_was() {
     for point in 1.. {
         let mut site = Site::new().await;
+        // What was launched before is adopted, also where the cloud itself does not see to that.
+        site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
         site.die_after(point);
         let run = site.launch_somehow(plan(2)).await;
         site.play_agents(Script::Succeed);
@@ -106,6 +108,31 @@ async fn a_lost_answer_does_not_double_a_machine() {
         site.wait_for(run, RunState::Ready).await;
         assert_eq!(site.cloud.machines(), 2, "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cloud_is_not_asked_what_there_is_for_each_machine() {
+    let mut site = Site::new().await;
+    let run = site.launch(plan(200)).await;
+    site.play_agents(Script::Succeed);
+    site.wait_for(run, RunState::Ready).await;
+    assert_eq!(site.cloud.machines(), 200);
+    assert!(site.cloud.finds() < 50, "asked {} times", site.cloud.finds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cloud_can_never_launch_is_refused_and_no_run_begins() {
+    let mut site = Site::new().await;
+    let invalid = CloudError::Invalid { what: "qemu is not installed".into(), remedy: "apt install it".into() };
+    site.cloud.fail_validate(invalid);
+    let error = site.try_launch(plan(2)).await.expect_err("refused");
+    assert_eq!(error.to_string(), "cloud `fake` cannot launch this: qemu is not installed (apt install it)");
+    assert_eq!(site.list().await, [], "no run");
+
+    site.cloud.fail_validate(CloudError::Transient("no route to host".into()));
+    let run = site.launch(plan(2)).await;
+    site.play_agents(Script::Succeed);
+    site.wait_for(run, RunState::Ready).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +286,7 @@ async fn a_repeated_change_is_applied_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_acknowledges_nothing() {
-    let site = Site::new().await;
+    let mut site = Site::new().await;
     let run = site.launch(plan(1)).await;
     let handle = site.handle(run).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -267,7 +294,16 @@ async fn a_store_that_fails_acknowledges_nothing() {
     let error = handle.set(ann(), key("web.1:greeting"), Some("x".into())).await.expect_err("not durable");
     assert!(matches!(error, RunError::Store(_)), "{error}");
     assert_eq!(handle.parameter(&key("web.1:greeting")).await.expect("read").value, None);
+    // A machine is lost, which cannot be recorded, again and again; who asks is answered all the same.
+    let lost = site.next_start().await.machine;
+    site.cloud.vanish(&lost);
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(handle.detail().await.expect("read").summary.abort, None);
+    }
     site.fill_disk(false);
+    site.wait_until(run, |d| d.summary.abort.is_some()).await;
+    handle.cancel_abort(ann()).await.expect("taken back");
     handle.set(ann(), key("web.1:greeting"), Some("y".into())).await.expect("there is space again");
     assert_eq!(handle.parameter(&key("web.1:greeting")).await.expect("read").value.as_deref(), Some("y"));
 }

@@ -6,7 +6,7 @@ use slipstream_shared::{
     event::{Author, Event, Record, StepResult},
     id::{InstanceId, RunId},
     link::Change,
-    parameter::Key,
+    parameter::{Key, MAX_VALUE},
     plan::{Category, KeepRunning, Network, NodePlan, ParamPlan, Plan, Policy, Script, Size, StepPlan},
     state::RunState,
     template::Template,
@@ -356,6 +356,37 @@ fn predefined_names_have_their_values() {
         assert!(bench.run.value(&key(unset)).is_err(), "{unset}");
         assert!(bench.run.kind_of(&key(unset)).is_some(), "{unset} exists");
     }
+}
+
+#[test]
+fn text_made_of_references_does_not_grow_without_end() {
+    let mut plan = plan();
+    let web = plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there");
+    for (name, value) in [("a", "\u{fc}${b}${b}"), ("b", "${c}${c}${c}${c}"), ("c", "${d}${d}${d}${d}"), ("d", "")] {
+        web.params.insert(name.into(), ParamPlan { value: Some(template(value)), ..ParamPlan::default() });
+    }
+    let mut bench = Bench::new(plan);
+    bench.settle();
+    let big = "\u{fc}".repeat(MAX_VALUE / 2);
+    bench.change("web.1", &Change::Set { key: key("web.1:d"), value: Some(big.clone()), ignore_abort: false });
+    assert_eq!(bench.run.value(&key("web.1:d")), Ok(big), "what was set is whole");
+    let value = bench.run.value(&key("web.1:a")).expect("set");
+    assert!(value.len() <= MAX_VALUE, "{}", value.len());
+    assert!(value.ends_with("[cut off: longer than 65536 bytes]"), "{}", &value[value.len() - 60..]);
+}
+
+#[test]
+fn a_loopback_address_has_no_ssh_server_of_its_own() {
+    let mut bench = Bench::new(plan());
+    bench.settle();
+    let mut known = |public: &str, ssh: Option<&str>| {
+        let (public, ssh) = (Some(public.to_owned()), ssh.map(str::to_owned));
+        bench.happen(Event::AddressKnown { instance: id("web.1"), public, private: None, ssh });
+        bench.run.value(&key("web.1:url.ssh")).ok()
+    };
+    assert_eq!(known("127.8.1.2", None), None);
+    assert_eq!(known("198.18.0.1", None).as_deref(), Some("ssh://root@198.18.0.1"));
+    assert_eq!(known("198.18.0.1", Some("127.0.0.1:2222")).as_deref(), Some("ssh://root@127.0.0.1:2222"));
 }
 
 #[test]

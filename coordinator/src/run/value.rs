@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     id::InstanceId,
-    parameter::{Key, ParamType, Scope},
+    parameter::{Key, MAX_VALUE, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     state::RunState,
     template::{Owner, Part, Reference, Target, Template, Which},
@@ -15,6 +15,9 @@ use super::{Instance, Machine, Run, Stored};
 
 /// References may lead to references; longer chains than this are a cycle.
 const MAX_DEPTH: usize = 32;
+
+/// Replaces the rest of a text that grows beyond [`MAX_VALUE`] by its references: whoever reads it sees why.
+const CUT: &str = "... [cut off: longer than 65536 bytes]";
 
 /// Something that can be waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +122,7 @@ impl Run {
         }
     }
 
-    /// Text with all its references replaced, as `reader` sees it.
+    /// Text with all its references replaced, as `reader` sees it; at most [`MAX_VALUE`] bytes.
     pub fn expand(&self, template: &Template, reader: Option<&InstanceId>) -> Evaluated<String> {
         self.expand_at(template, reader, 0)
     }
@@ -130,13 +133,15 @@ impl Run {
         for part in template.parts() {
             match part {
                 Part::Text(t) => text.push_str(t),
+                // Long enough already, and all the rest would be cut off.
+                Part::Reference(_) if text.len() > MAX_VALUE => break,
                 Part::Reference(reference) => match self.refer(reference, reader, depth) {
                     Ok(value) => text.push_str(&value),
                     Err(mut leaves) => missing.append(&mut leaves),
                 },
             }
         }
-        if missing.is_empty() { Ok(text) } else { Err(missing) }
+        if missing.is_empty() { Ok(cut(text)) } else { Err(missing) }
     }
 
     fn refer(&self, reference: &Reference, reader: Option<&InstanceId>, depth: usize) -> Evaluated<String> {
@@ -312,10 +317,20 @@ pub fn address(instance: &Instance, network: Network) -> Option<String> {
     first.clone().or_else(|| second.clone())
 }
 
-/// `ssh://login@host[:port]`.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_VALUE {
+        text.truncate(text.floor_char_boundary(MAX_VALUE - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
+}
+
+/// `ssh://login@host[:port]`. None for a loopback address: the ssh server there, if any, is this host's.
 #[must_use]
 pub fn ssh_url(instance: &Instance, login: &str) -> Option<String> {
-    instance.ssh.as_ref().map(|host| format!("ssh://{login}@{host}"))
+    let own = |address: &&String| !address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let host = instance.ssh.as_ref().or_else(|| instance.public.as_ref().filter(own))?;
+    Some(format!("ssh://{login}@{host}"))
 }
 
 fn vmstate(instance: &Instance) -> &'static str {

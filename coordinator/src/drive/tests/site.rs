@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use slipstream_shared::{
-    api::RunDetail,
+    api::{RunDetail, RunSummary},
     context::Context,
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     cloud::fake::{Started, World as Cloud},
-    drive::{LaunchSecret, RunHandle, Runs, Trust, World},
+    drive::{LaunchSecret, RunError, RunHandle, Runs, Trust, World},
     seam::Seam,
     store::{Backend, Batch, MemoryBackend, StoreError},
 };
@@ -170,7 +170,15 @@ impl Site {
     }
 
     pub(super) async fn launch(&self, plan: Plan) -> RunId {
-        self.runs().launch("ann", plan, vec![], vec![]).await.expect("accepted")
+        self.try_launch(plan).await.expect("accepted")
+    }
+
+    pub(super) async fn try_launch(&self, plan: Plan) -> Result<RunId, RunError> {
+        self.runs().launch("ann", plan, vec![], vec![]).await
+    }
+
+    pub(super) async fn list(&self) -> Vec<RunSummary> {
+        self.runs().list(None, 100).await.expect("listed")
     }
 
     /// Launches, though the coordinator may die before it answers.
