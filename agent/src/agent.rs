@@ -27,6 +27,7 @@ use crate::{
         Link,
         keep::{Current, keep},
     },
+    seen::Seen,
     socket::server,
     state::Folder,
     step,
@@ -125,6 +126,8 @@ pub struct Agent {
     pub link: Link,
     /// The connection of the link, for short calls.
     pub connection: Current,
+    /// The values seen last.
+    pub seen: Seen,
     /// Work that outlives the step it began in.
     pub tasks: TaskTracker,
     /// How far it has come.
@@ -282,6 +285,7 @@ fn prepare(daemon: &Daemon, context: Context, system: System) -> Result<Agent, B
         system,
         link,
         connection: Current::new(None),
+        seen: Seen::default(),
         tasks: TaskTracker::new(),
         status: daemon.status.clone(),
     })

@@ -21,6 +21,7 @@ pub mod exit;
 pub mod identity;
 pub mod link;
 pub mod resolve;
+pub mod seen;
 pub mod socket;
 pub mod state;
 pub mod step;
