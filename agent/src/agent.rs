@@ -28,6 +28,7 @@ use crate::{
         Link,
         keep::{Current, keep},
     },
+    seen::Seen,
     socket::server,
     state::Folder,
     step,
@@ -128,6 +129,8 @@ pub struct Agent {
     pub link: Link,
     /// The connection of the link, for short calls.
     pub connection: Current,
+    /// The values seen last.
+    pub seen: Seen,
     /// Work that outlives the step it began in.
     pub tasks: TaskTracker,
     /// How far it has come.
@@ -295,6 +298,7 @@ fn prepare(daemon: &Daemon, context: Context, system: System) -> Result<Agent, B
         own_machine: daemon.options.context.is_none(),
         link,
         connection: Current::new(None),
+        seen: Seen::default(),
         tasks: TaskTracker::new(),
         status: daemon.status.clone(),
     })

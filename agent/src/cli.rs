@@ -49,6 +49,9 @@ pub enum Command {
         /// Go on when the run is aborted.
         #[arg(long)]
         ignore_abort: bool,
+        /// While the coordinator is away, print the value seen last, if there is one.
+        #[arg(long)]
+        stale_ok: bool,
         /// Which one.
         key: String,
     },
@@ -71,7 +74,11 @@ pub enum Command {
         /// Which one.
         key: String,
     },
-    /// Wait until a parameter is set, or has a value. Prints nothing.
+    /// Wait until conditions hold, all at the same time. Prints nothing.
+    ///
+    /// KEY: it is set. KEY=VALUE: it is this. KEY~PATTERN: a part of it matches. KEY@REVISION: it was
+    /// written since. For the instances of a node: 'NODE[*]:name' all, 'NODE[any]:name' one,
+    /// 'NODE[2+]:name' at least two, each with a test behind it or without.
     Wait {
         /// Give up after so many seconds; 0, the default, waits until the run's own deadline.
         #[arg(long, value_name = "S", default_value_t = 0)]
@@ -79,9 +86,9 @@ pub enum Command {
         /// Go on when the run is aborted.
         #[arg(long)]
         ignore_abort: bool,
-        /// Which one, and which value.
-        #[arg(value_name = "KEY[=VALUE]")]
-        condition: String,
+        /// Such as `db:ready`, `web[*]:state=up`.
+        #[arg(value_name = "CONDITION", required = true)]
+        conditions: Vec<String>,
     },
     /// Show a line of text as this machine's state (`statecustom`).
     Display {

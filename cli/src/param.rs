@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use slipstream_shared::{api::Page, parameter::Key};
+use slipstream_shared::{api::Page, condition::Condition, parameter::Key};
 
 use crate::{
     args::duration,
@@ -12,6 +12,9 @@ use crate::{
     output::Tone,
     table::{Cell, Table},
 };
+
+/// A run has a deadline of its own.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Reads and writes parameters of runs
 #[derive(Debug, Subcommand)]
@@ -28,6 +31,26 @@ pub(crate) enum Command {
         /// Wait this long for it to be set, then end with 8
         #[arg(long, value_parser = duration)]
         wait: Option<Duration>,
+    },
+    /// Waits until conditions hold, all at the same time; ends with 8 when they do not in time
+    #[command(
+        after_help = "Conditions: KEY is set; KEY=VALUE; KEY~PATTERN, a part of it matches; KEY@REVISION, it was \
+        written since; for a node 'web[*]:KEY' of all, 'web[any]:KEY' of one, 'web[2+]:KEY' of at least two instances.\n\n\
+        Examples:\n  slipstream param wait 1a2b3c4d db.1:ready\n  \
+        slipstream param wait 1a2b3c4d 'web[*]:state=up' 'db.1:version~^1[.]' --timeout 5m"
+    )]
+    Wait {
+        /// Id of the run, short or full
+        run: String,
+        /// Such as db.1:ready or 'web[*]:state=up'
+        #[arg(required = true, value_parser = condition)]
+        conditions: Vec<Condition>,
+        /// How long at most, as in 20m; then exit with 8
+        #[arg(long, value_parser = duration)]
+        timeout: Option<Duration>,
+        /// Go on waiting when the run is aborted
+        #[arg(long)]
+        ignore_abort: bool,
     },
     /// Gives a parameter a value
     #[command(after_help = "Example:\n  slipstream param set 1a2b3c4d web.1:debug true")]
@@ -61,6 +84,10 @@ pub(crate) enum Command {
     },
 }
 
+fn condition(text: &str) -> Result<Condition, String> {
+    Condition::qualify(text, None).map_err(|e| e.to_string())
+}
+
 fn key(text: &str) -> Result<Key, String> {
     Key::qualify(text, None).map_err(|e| e.to_string())
 }
@@ -82,6 +109,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
                 None => {
                     return Err(fail(Exit::NotFound, format!("{key} of run {run} is not set; --wait 5m waits for it")));
                 }
+            }
+        }
+        Command::Wait { run, conditions, timeout, ignore_abort } => {
+            let answer = client.wait(&run, &conditions, ignore_abort, timeout.unwrap_or(FOR_EVER)).await?;
+            if context.screen.is_json() {
+                context.screen.json(&answer)?;
             }
         }
         Command::Set { run, key, value } => client.set_parameter(&run, &key, &value).await?,

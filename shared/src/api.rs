@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    condition::Condition,
     event::Author,
     id::{InstanceId, RunId},
     parameter::{Key, ParamType},
@@ -268,6 +269,29 @@ pub struct Parameter {
 pub struct SetParameter {
     /// The new value.
     pub value: String,
+}
+
+/// Waits until conditions hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitRequest {
+    /// All of these, at the same time: `web.1:port`, `web.1:port=80`, `web.1:version~^1\.`, `web.1:lock@7`,
+    /// `web[*]:ready`, `web[any]:ready`, `web[2+]:ready`.
+    pub conditions: Vec<Condition>,
+    /// For how many seconds at most, at most 300; then `wait_timeout`.
+    pub timeout: u64,
+    /// Go on waiting when the run is aborted.
+    #[serde(default)]
+    pub ignore_abort: bool,
+}
+
+/// The conditions held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitAnswer {
+    /// The number of the last event at that moment.
+    pub seq: u64,
+    /// The parameters that the conditions are about, as they were at that moment.
+    pub parameters: Vec<Parameter>,
 }
 
 /// Aborts a run.

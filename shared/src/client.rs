@@ -16,8 +16,9 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, Problem, ReportInfo, RunDetail,
-        RunSummary, SetParameter,
+        RunSummary, SetParameter, WaitAnswer, WaitRequest,
     },
+    condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
     parameter::Key,
@@ -183,6 +184,31 @@ impl Client {
             let mut request = self.request(Method::GET, &path, Bytes::new())?;
             request.patience = Some(wait + Duration::from_secs(30));
             match self.read(self.send(request).await?, Method::GET, &path).await {
+                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits until conditions hold, all at the same time; the problem `wait_timeout` says that they do
+    /// not yet.
+    pub async fn wait(
+        &self,
+        run: &str,
+        conditions: &[Condition],
+        ignore_abort: bool,
+        within: Duration,
+    ) -> Result<WaitAnswer, ClientError> {
+        let deadline = tokio::time::Instant::now() + within;
+        let path = of(run, "/wait");
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let wait = left.min(LONGEST_WAIT);
+            let timeout = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            let body = json(&WaitRequest { conditions: conditions.to_vec(), timeout, ignore_abort });
+            let mut request = self.request(Method::POST, &path, body)?;
+            request.patience = Some(wait + Duration::from_secs(30));
+            match self.read(self.send(request).await?, Method::POST, &path).await {
                 Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
                 result => return result,
             }

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod backoff;
 pub mod client;
+pub mod condition;
 pub mod context;
 pub mod error_chain;
 pub mod event;

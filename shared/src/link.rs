@@ -126,6 +126,18 @@ pub enum Up {
         /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
         ignore_abort: bool,
     },
+    /// Waits until all conditions hold at the same time; answered by [`Reply::Met`].
+    ///
+    /// Added before the first release: [`PROTOCOL`] stayed 1. A coordinator without it would ignore it.
+    Wait {
+        /// Number of the question.
+        id: u64,
+        /// [`Condition`](crate::condition::Condition)s as text, so that one that this coordinator does not
+        /// understand is refused alone and does not break the link.
+        conditions: Vec<String>,
+        /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
+        ignore_abort: bool,
+    },
     /// Asks for the environment of a step; answered by [`Reply::Env`] when what the step needs has
     /// been reached and all references have values.
     Env {
@@ -276,6 +288,11 @@ pub enum Reply {
     Env {
         /// Names and values.
         env: BTreeMap<String, String>,
+    },
+    /// The conditions hold.
+    Met {
+        /// The number of the run's last event at that moment.
+        seq: u64,
     },
     /// No answer.
     Refused(RefusedChange),

@@ -58,8 +58,8 @@ fn agent(command: Command) -> End {
         Command::Boot { context, state_dir, run_dir, root } => {
             boot::run(crate::agent::Options { context, state_dir, run_dir, root })
         }
-        Command::Get { timeout, noblock, ignore_abort, key } => {
-            let get = parameter::Get { timeout: until(timeout), noblock, ignore_abort, key };
+        Command::Get { timeout, noblock, ignore_abort, stale_ok, key } => {
+            let get = parameter::Get { timeout: until(timeout), noblock, ignore_abort, stale_ok, key };
             match get.run() {
                 Ok(Some(value)) => print(&value),
                 Ok(None) => End::NotSet,
@@ -68,7 +68,9 @@ fn agent(command: Command) -> End {
         }
         Command::Set { ignore_abort, key, value } => parameter::set(key, Some(value), ignore_abort),
         Command::Unset { ignore_abort, key } => parameter::set(key, None, ignore_abort),
-        Command::Wait { timeout, ignore_abort, condition } => parameter::wait(until(timeout), ignore_abort, &condition),
+        Command::Wait { timeout, ignore_abort, conditions } => {
+            parameter::wait(until(timeout), ignore_abort, conditions)
+        }
         Command::Display { ignore_abort, text } => parameter::set("statecustom".to_owned(), Some(text), ignore_abort),
         Command::Abort { cancel: true, .. } => parameter::cancel_abort(),
         Command::Abort { reason, .. } => parameter::abort(reason),

@@ -167,7 +167,7 @@ fn value(text: String) -> Option<String> {
 
 fn get(get: SsGet) -> End {
     let SsGet { timeout, noblock, ignore_abort, key, .. } = get;
-    match (Get { timeout: (timeout > 0).then_some(timeout), noblock, ignore_abort, key }).run() {
+    match (Get { timeout: (timeout > 0).then_some(timeout), noblock, ignore_abort, stale_ok: false, key }).run() {
         Ok(value) => print(&value.unwrap_or_default()),
         Err(end) => end,
     }
@@ -179,6 +179,7 @@ fn get_all(all: &SsGetAll) -> End {
         timeout: (all.timeout > 0).then_some(all.timeout),
         noblock: all.noblock,
         ignore_abort: all.ignore_abort,
+        stale_ok: false,
         key,
     };
     let ids = match read(format!("{}:ids", all.component)).run() {

@@ -21,6 +21,7 @@ pub(super) struct Get {
     pub(super) timeout: Option<u64>,
     pub(super) noblock: bool,
     pub(super) ignore_abort: bool,
+    pub(super) stale_ok: bool,
     pub(super) key: String,
 }
 
@@ -30,7 +31,7 @@ impl Get {
         client::ask(&Request::Get {
             key: self.key.clone(),
             wait: !self.noblock,
-            equals: None,
+            stale_ok: self.stale_ok,
             timeout: self.timeout,
             ignore_abort: self.ignore_abort,
         })
@@ -59,7 +60,12 @@ pub(super) fn patiently(pending: &mut Pending, key: &str) -> io::Result<Answer> 
 /// The value an answer holds. An error has been shown already.
 pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
     match answer {
-        Answer::Value { value } => Ok(value),
+        Answer::Value { value, stale } => {
+            if stale {
+                eprintln!("the coordinator is away: this is the value seen last");
+            }
+            Ok(value)
+        }
         Answer::Failed { end, message } => Err(complain(end, &message)),
         Answer::Done { .. } | Answer::Status(_) => Err(complain(End::Failed, "the agent answered something else")),
     }
@@ -78,12 +84,8 @@ pub(super) fn cancel_abort() -> End {
     end_of(client::call(&Request::CancelAbort))
 }
 
-pub(super) fn wait(timeout: Option<u64>, ignore_abort: bool, condition: &str) -> End {
-    let (key, equals) = match condition.split_once('=') {
-        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-        None => (condition.to_owned(), None),
-    };
-    end_of(client::call(&Request::Get { key, wait: true, equals, timeout, ignore_abort }))
+pub(super) fn wait(timeout: Option<u64>, ignore_abort: bool, conditions: Vec<String>) -> End {
+    end_of(client::call(&Request::Wait { conditions, timeout, ignore_abort }))
 }
 
 pub(super) fn random(size: usize, key: Option<String>) -> End {

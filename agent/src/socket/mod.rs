@@ -31,9 +31,20 @@ pub enum Request {
         key: String,
         /// Wait until it has one.
         wait: bool,
-        /// And until it is this one.
+        /// While the coordinator is away, the value seen last will do.
         #[serde(default)]
-        equals: Option<String>,
+        stale_ok: bool,
+        /// For how many seconds; none: for ever.
+        #[serde(default)]
+        timeout: Option<u64>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Waits until conditions hold, all at the same time.
+    Wait {
+        /// As typed.
+        conditions: Vec<String>,
         /// For how many seconds; none: for ever.
         #[serde(default)]
         timeout: Option<u64>,
@@ -73,6 +84,9 @@ pub enum Answer {
     Value {
         /// None: not set.
         value: Option<String>,
+        /// True when the coordinator is away and this is what it was when it was seen last.
+        #[serde(default)]
+        stale: bool,
     },
     /// It is done.
     Done {

@@ -3,6 +3,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use slipstream_shared::{
+    condition::Condition,
     link::{Change, RefusedCode, Reply, Up},
     parameter::Key,
 };
@@ -24,8 +25,8 @@ use crate::{
 /// How long a question that does not wait for a value waits for the coordinator.
 const COORDINATOR_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often a value is looked at again when another one is wanted.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// After what time is asked again what the coordinator could not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Makes the run folder and listens in it.
 ///
@@ -117,21 +118,27 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
         return failed(End::Unreachable, &format!("this machine does not know its run: {detail}"));
     };
     match request {
-        Request::Get { key, wait, equals, timeout: seconds, ignore_abort } => {
+        Request::Get { key, wait, stale_ok, timeout: seconds, ignore_abort } => {
             let key = match Key::qualify(&key, Some(&agent.context.instance)) {
                 Ok(key) => key,
                 Err(e) => return failed(End::Refused, &e.to_string()),
             };
-            let asked = get(agent, &key, wait, equals.as_deref(), ignore_abort);
-            match seconds {
-                Some(seconds) if wait => timeout(Duration::from_secs(seconds), asked)
-                    .await
-                    .unwrap_or_else(|_| failed(End::Timeout, &format!("{key} was not set within {seconds} s"))),
-                _ => asked.await,
+            let what = || format!("{key} was not set");
+            within(seconds.filter(|_| wait), what, get(agent, &key, wait, stale_ok, ignore_abort)).await
+        }
+        Request::Wait { conditions, timeout: seconds, ignore_abort } => {
+            let mut full = Vec::new();
+            for condition in &conditions {
+                match Condition::qualify(condition, Some(&agent.context.instance)) {
+                    Ok(condition) => full.push(condition.to_string()),
+                    Err(e) => return failed(End::Refused, &e.to_string()),
+                }
             }
+            let what = || "what was waited for did not come".to_owned();
+            within(seconds, what, wait(agent, &full, ignore_abort)).await
         }
         Request::Set { key, value, ignore_abort } => match Key::qualify(&key, Some(&agent.context.instance)) {
-            Ok(key) => change(agent, Change::Set { key, value, ignore_abort }).await,
+            Ok(key) => set(agent, key, value, ignore_abort).await,
             Err(e) => failed(End::Refused, &e.to_string()),
         },
         Request::Abort { reason } => change(agent, Change::Abort { reason }).await,
@@ -140,28 +147,36 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
     }
 }
 
-async fn get(agent: &Agent, key: &Key, wait: bool, equals: Option<&str>, ignore_abort: bool) -> Answer {
-    let ask = |id| Up::Get { id, key: key.clone(), wait, ignore_abort };
-    let aborted = async {
-        if ignore_abort {
-            std::future::pending::<()>().await;
-        }
-        agent.link.aborted().await
-    };
+/// Waits for an answer, but no longer than `seconds`.
+async fn within(
+    seconds: Option<u64>,
+    what: impl Fn() -> String + Send,
+    answer: impl Future<Output = Answer> + Send,
+) -> Answer {
+    match seconds {
+        None => answer.await,
+        Some(seconds) => timeout(Duration::from_secs(seconds), answer)
+            .await
+            .unwrap_or_else(|_| failed(End::Timeout, &format!("{} within {seconds} s", what()))),
+    }
+}
+
+async fn get(agent: &Agent, key: &Key, wait: bool, stale_ok: bool, ignore_abort: bool) -> Answer {
     let asked = async {
-        loop {
-            match agent.link.ask(ask).await {
-                Reply::Value { value } if wait && (value.is_none() || differs(value.as_deref(), equals)) => {
-                    sleep(LOOK_AGAIN).await;
-                }
-                Reply::Refused(refused) if wait && refused.code == RefusedCode::Unavailable => {
-                    sleep(LOOK_AGAIN).await;
-                }
-                Reply::Value { value } => return Answer::Value { value },
-                Reply::Refused(refused) => return failed(refused.code.into(), &refused.message),
-                Reply::Env { .. } => return failed(End::Failed, "the coordinator answered with an environment"),
+        let answer = asked(agent, wait, |id| Up::Get { id, key: key.clone(), wait, ignore_abort }).await;
+        if let Answer::Value { value, .. } = &answer {
+            agent.seen.note(key, value.as_deref());
+        }
+        answer
+    };
+    let stale = async {
+        if stale_ok {
+            agent.link.down().await;
+            if let Some(value) = agent.seen.last(key) {
+                return Answer::Value { value: Some(value), stale: true };
             }
         }
+        std::future::pending().await
     };
     let unreachable = async {
         if wait {
@@ -171,14 +186,52 @@ async fn get(agent: &Agent, key: &Key, wait: bool, equals: Option<&str>, ignore_
     };
     tokio::select! {
         biased;
-        reason = aborted => failed(End::Aborted, &format!("the run is aborted: {reason}")),
+        answer = aborted(agent, ignore_abort) => answer,
         answer = asked => answer,
+        answer = stale => answer,
         () = unreachable => failed(End::Unreachable, "the coordinator can not be reached"),
     }
 }
 
-fn differs(value: Option<&str>, wanted: Option<&str>) -> bool {
-    wanted.is_some_and(|wanted| value != Some(wanted))
+async fn wait(agent: &Agent, conditions: &[String], ignore_abort: bool) -> Answer {
+    let ask = |id| Up::Wait { id, conditions: conditions.to_vec(), ignore_abort };
+    tokio::select! {
+        biased;
+        answer = aborted(agent, ignore_abort) => answer,
+        answer = asked(agent, true, ask) => answer,
+    }
+}
+
+/// Asks the coordinator; asks again what waits when the coordinator can not answer just now.
+async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync) -> Answer {
+    loop {
+        return match agent.link.ask(&ask).await {
+            Reply::Refused(refused) if wait && refused.code == RefusedCode::Unavailable => {
+                sleep(ASK_AGAIN).await;
+                continue;
+            }
+            Reply::Value { value } => Answer::Value { value, stale: false },
+            Reply::Met { .. } => Answer::Done { spooled: false },
+            Reply::Refused(refused) => failed(refused.code.into(), &refused.message),
+            Reply::Env { .. } => failed(End::Failed, "the coordinator answered with an environment"),
+        };
+    }
+}
+
+/// Resolves when the run is aborted, unless that is to be ignored.
+async fn aborted(agent: &Agent, ignore: bool) -> Answer {
+    if ignore {
+        std::future::pending::<()>().await;
+    }
+    failed(End::Aborted, &format!("the run is aborted: {}", agent.link.aborted().await))
+}
+
+async fn set(agent: &Agent, key: Key, value: Option<String>, ignore_abort: bool) -> Answer {
+    let answer = change(agent, Change::Set { key: key.clone(), value: value.clone(), ignore_abort }).await;
+    if let Answer::Done { .. } = answer {
+        agent.seen.note(&key, value.as_deref());
+    }
+    answer
 }
 
 async fn change(agent: &Agent, change: Change) -> Answer {

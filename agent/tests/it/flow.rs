@@ -211,6 +211,9 @@ fn the_spool_survives_a_crash_while_the_coordinator_is_away() {
         let (code, _, err) = machine.run("ss-set", &["counter", value]);
         assert_eq!((code, err.trim()), (0, "the coordinator is away: kept until it is back"));
     }
+    let stale = machine.run("slipstream-agent", &["get", "--stale-ok", "counter"]);
+    assert_eq!(stale, (0, "3\n".into(), "the coordinator is away: this is the value seen last\n".into()));
+    assert_eq!(machine.run("slipstream-agent", &["get", "--stale-ok", "--timeout", "1", "other"]).0, 4);
     machine.kill();
     fs::write(machine.path("context"), context).unwrap();
     machine.start();
@@ -296,6 +299,12 @@ fn commands_keep_their_habits_and_exit_codes() {
     assert_eq!(agent(&["get", "port"]), (0, "-5\n".into(), String::new()));
     assert_eq!(agent(&["wait", "port=-5"]).0, 0);
     assert_eq!(agent(&["wait", "--timeout", "1", "port=6"]).0, 4);
+    assert_eq!(agent(&["wait", "port", "port=-5", "web.1:port"]).0, 0);
+    assert_eq!(agent(&["wait", "--timeout", "1", "port", "other"]).0, 4);
+    assert_eq!(agent(&["wait"]).0, 2);
+    let (end, _, err) = agent(&["wait", "db[0+]:x=1"]);
+    assert_eq!((end, err.trim()), (7, "`db[0+]:x` is not a condition: `[0+]` has no number before the `+`"));
+    assert_eq!(agent(&["get", "--stale-ok", "port"]), (0, "-5\n".into(), String::new()), "it is not away");
     assert_eq!(agent(&["unset", "port"]).0, 0);
     assert_eq!(agent(&["get", "--noblock", "port"]).0, 3);
     assert_eq!(agent(&["get", "--timeout", "1", "port"]).0, 4);

@@ -78,7 +78,7 @@ pub(super) fn read(line: &[u8]) -> Line {
             let message = "this coordinator does not know that kind of change".to_owned();
             Line::Refused(Down::Done { op, refused: Some(RefusedChange { code: RefusedCode::Invalid, message }) })
         }
-        ("hello" | "heartbeat" | "get" | "env" | "forget" | "do" | "log", _) => malformed(&error),
+        ("hello" | "heartbeat" | "get" | "wait" | "env" | "forget" | "do" | "log", _) => malformed(&error),
         _ => Line::Ignored,
     }
 }

@@ -190,6 +190,15 @@ async fn a_link_carries_questions_changes_and_output() {
     let file = harness.data.path().join(format!("logs/{}/web.1/1-0-deploy.log", run.id()));
     assert_eq!(std::fs::read_to_string(file).expect("there"), "hello\n");
 
+    let wait = |id, condition: &str| Up::Wait { id, conditions: vec![condition.to_owned()], ignore_abort: false };
+    link.say(&wait(6, "web[*]:port=80"));
+    assert!(matches!(link.hear().await, Some(Down::Answer { id: 6, reply: Reply::Met { .. } })));
+    for (id, bad) in [(7, "web[*]:port!"), (8, "web[*]:prot"), (9, "web.1:port~(")] {
+        link.say(&wait(id, bad));
+        let heard = link.hear().await;
+        assert!(matches!(&heard, Some(Down::Answer { reply: Reply::Refused(_), .. })), "{bad}: {heard:?}");
+    }
+
     link.say_text(r#"{"t":"get","id":"x"}"#);
     assert!(matches!(link.hear().await, Some(Down::Goodbye { retry: true, .. })));
     harness.coordinator.stop().await;

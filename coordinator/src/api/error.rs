@@ -83,7 +83,7 @@ codes! {
     /// The value does not fit its parameter.
     InvalidValue = UNPROCESSABLE_ENTITY "invalid_value" "The value does not fit";
     /// Nothing happened within the time given by `wait`.
-    WaitTimeout = REQUEST_TIMEOUT "wait_timeout" "The parameter was not set in time";
+    WaitTimeout = REQUEST_TIMEOUT "wait_timeout" "What was waited for did not come in time";
     /// The run is aborted.
     Aborted = CONFLICT "aborted" "The run is aborted";
     /// Somebody else was first.

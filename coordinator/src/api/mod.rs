@@ -22,7 +22,7 @@ mod runs;
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ReportInfo, RunDetail, RunSummary,
-        SetParameter,
+        SetParameter, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -153,6 +153,22 @@ fn of_parameters() -> Vec<Route> {
             .about("parameters", "Takes the value of a parameter away")
             .json::<Parameter>(200, "It has its default, or no value")
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, Aborted, RunEnded, InvalidRequest]),
+        Route::post("/api/v1/runs/{run}/wait", "wait_for_conditions", parameters::wait)
+            .about("parameters", "Waits until conditions hold, all at the same time")
+            .takes::<WaitRequest>()
+            .json::<WaitAnswer>(200, "They held at one moment")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ParameterNotFound,
+                InvalidValue,
+                WaitTimeout,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Parameters of a run: list, show, wait, set, unset.
+//! Parameters of a run: list, show, set, unset, and waits for them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::{Extension, Json, extract::State};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use slipstream_shared::{
-    api::{Page, Parameter, SetParameter},
+    api::{Page, Parameter, SetParameter, WaitAnswer, WaitRequest},
     event::Author,
     parameter::Key,
 };
@@ -15,7 +15,11 @@ use super::{
     error::{ApiError, Code},
     extract::{JsonBody, PathOf, QueryOf},
 };
-use crate::{access::User, app::Shared, drive::RunHandle};
+use crate::{
+    access::User,
+    app::Shared,
+    drive::{RunError, RunHandle},
+};
 
 /// The longest wait of one request.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -49,14 +53,37 @@ pub(super) async fn show(
 ) -> Result<Json<Parameter>, ApiError> {
     let (run, key) = find(&app, &run, &key).await?;
     let Some(seconds) = query.wait else { return Ok(Json(run.parameter(&key).await?)) };
+    let what = || format!("`{key}` was not set");
+    within(&app, seconds, what, run.wait_parameter(&key, query.ignore_abort)).await.map(Json)
+}
+
+/// `POST /api/v1/runs/{run}/wait`
+///
+/// Holds nothing but its wait, so it may be dropped when the client goes away.
+pub(super) async fn wait(
+    State(app): State<Shared>,
+    PathOf(run): PathOf<String>,
+    JsonBody(request): JsonBody<WaitRequest>,
+) -> Result<Json<WaitAnswer>, ApiError> {
+    let run = app.runs.find(&run).await?;
+    let what = || "the conditions did not hold".to_owned();
+    within(&app, request.timeout, what, run.wait(request.conditions, request.ignore_abort)).await.map(Json)
+}
+
+/// Waits for `done`, but neither longer than `seconds` nor longer than the coordinator runs.
+async fn within<T>(
+    app: &Shared,
+    seconds: u64,
+    what: impl FnOnce() -> String + Send,
+    done: impl Future<Output = Result<T, RunError>> + Send,
+) -> Result<T, ApiError> {
     let within = Duration::from_secs(seconds).min(LONGEST_WAIT);
     tokio::select! {
         biased;
-        answer = tokio::time::timeout(within, run.wait_parameter(&key, query.ignore_abort)) => match answer {
-            Ok(parameter) => Ok(Json(parameter?)),
+        answer = tokio::time::timeout(within, done) => match answer {
+            Ok(answer) => Ok(answer?),
             Err(_) => {
-                let detail = format!("`{key}` was not set within {} seconds", within.as_secs());
-                Err(ApiError::new(Code::WaitTimeout, detail))
+                Err(ApiError::new(Code::WaitTimeout, format!("{} within {} seconds", what(), within.as_secs())))
             }
         },
         () = app.seam.stopping().cancelled() => {

@@ -71,6 +71,12 @@ async fn every_mistake_has_its_code() {
         (get(of("/parameters/web.1:prot")), 404, "parameter_not_found"),
         (get(of("/parameters/port")), 400, "invalid_request"),
         (get(of("/parameters/web.1:port?wait=0")), 408, "wait_timeout"),
+        (post(of("/wait"), json!({"conditions": ["web.1:port"], "timeout": 0})), 408, "wait_timeout"),
+        (post(of("/wait"), json!({"conditions": ["web.1:prot"], "timeout": 9})), 404, "parameter_not_found"),
+        (post(of("/wait"), json!({"conditions": ["web.1:port~("], "timeout": 9})), 422, "invalid_value"),
+        (post(of("/wait"), json!({"conditions": [], "timeout": 9})), 422, "invalid_value"),
+        (post(of("/wait"), json!({"conditions": ["port"], "timeout": 9})), 400, "invalid_request"),
+        (post(of("/wait"), json!({"conditions": ["web.1:port"], "timeout": -1})), 400, "invalid_request"),
         (put(of("/parameters/web.1:port"), json!({"value": "http"})), 422, "invalid_value"),
         (put(of("/parameters/web.1:port"), json!({"valeu": "1"})), 400, "invalid_request"),
         (put(of("/parameters/ss:state"), json!({"value": "Ready"})), 403, "denied"),
@@ -123,6 +129,30 @@ async fn a_wait_ends_when_the_parameter_is_set() {
     assert_eq!((status, unset.get("value")), (StatusCode::OK, None));
     let (_, listed) = setting.get(&format!("/api/v1/runs/{}/parameters", run.id())).await;
     assert!(listed["items"].as_array().expect("a list").iter().any(|item| item["key"] == "web.1:port"));
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_wait_for_conditions_ends_when_all_of_them_hold() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let of = |rest: &str| format!("/api/v1/runs/{}{rest}", run.id().short());
+    let (mut waiting, mut setting) = (harness.api().await, harness.api().await);
+    let body =
+        json!({"conditions": ["web[*]:port~^80", "web.1:statecustom@0", "web:ids=1"], "timeout": 4_000_000_000_u64});
+    let path = of("/wait");
+    let (waited, last) = tokio::join!(waiting.json(Method::POST, &path, Some(body)), async {
+        let mut last = Value::Null;
+        for (key, value) in [("port", "8080"), ("port", "90"), ("statecustom", "up"), ("port", "80")] {
+            tokio::task::yield_now().await;
+            let path = of(&format!("/parameters/web.1:{key}"));
+            last = setting.json(Method::PUT, &path, Some(json!({"value": value}))).await.1;
+        }
+        last
+    });
+    assert_eq!((waited.0, &waited.1["seq"]), (StatusCode::OK, &last["revision"]), "{waited:?}");
+    let values: Vec<_> = waited.1["parameters"].as_array().expect("a list").iter().map(|p| &p["value"]).collect();
+    assert_eq!(values, ["1", "80", "up"]);
     harness.coordinator.stop().await;
 }
 

@@ -11,7 +11,8 @@ use std::{
 };
 
 use slipstream_shared::{
-    api::RunSummary,
+    api::{RunSummary, WaitAnswer},
+    condition::Condition,
     event::{Author, Event, Record},
     id::InstanceId,
     link::Down,
@@ -23,7 +24,7 @@ use super::{
     agents::Links,
     handle::{Claim, Message, Reader, RunHandle, UserChange, stopping},
     journal::Journal,
-    waiters::{Come, Target, WaiterId, Waiters},
+    waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
 };
 use crate::run::{Machine, Run, change::Refused, decide::Command, value::Leaf};
@@ -40,8 +41,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How an answer gets to who waits for it.
 #[derive(Debug)]
 pub(super) enum Answer {
-    User(oneshot::Sender<Result<(), RunError>>),
-    Agent { instance: InstanceId, number: u64 },
+    User(oneshot::Sender<Result<WaitAnswer, RunError>>),
+    Agent(Asker),
 }
 
 /// What is done once a turn is durable.
@@ -149,7 +150,7 @@ impl Actor {
     /// How long to sleep if nothing happens.
     fn pause(&self, idle: bool) -> Duration {
         let now = self.world.seam.now();
-        let times = [self.wake, self.watches.next(), self.waiters.next_announcement(now), self.next_retry(now)];
+        let times = [self.wake, self.watches.next(), self.waiters.next_announcement(), self.next_retry(now)];
         match times.into_iter().flatten().min() {
             _ if idle => IDLE,
             Some(at) => Duration::from_millis(at.saturating_sub(now).max(1)),
@@ -192,15 +193,9 @@ impl Actor {
                 let result = self.change_by_user(turn, &by, &change);
                 turn.then(Effect::Reply(reply, result));
             }
-            Message::Wait { key, ignore_abort, number, reply } => {
-                if self.run.kind_of(&key).is_none() {
-                    let unknown = self.run.unknown(&key);
-                    let _ = number.send(0);
-                    turn.then(Effect::Reply(reply, Err(unknown.into())));
-                } else {
-                    let id = self.wait(turn, Target::Value(key), ignore_abort, Answer::User(reply));
-                    let _ = number.send(id);
-                }
+            Message::Wait { conditions, ignore_abort, number, reply } => {
+                let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));
+                let _ = number.send(id);
             }
             Message::Forget(id) => drop(self.waiters.remove(id)),
             Message::Enrol { claim, reply } => {
@@ -252,22 +247,46 @@ impl Actor {
             turn.then(Effect::Answer(answer, Err(Refused::Aborted { reason }.into())));
             return 0;
         }
-        match target.look(&self.run) {
-            Ok(come) => {
+        let asker = match &answer {
+            Answer::Agent(asker) => Some(asker.clone()),
+            Answer::User(_) => None,
+        };
+        let over = self.run.state.is_final();
+        if let Some(asker) = asker.as_ref().filter(|asker| self.waiters.of(&asker.instance) >= MOST) {
+            let who = Author::Instance(asker.instance.clone());
+            let what = format!("wait for more than {MOST} things at once");
+            turn.then(Effect::Answer(answer, Err(Refused::Denied { who, what }.into())));
+            return 0;
+        }
+        match self.waiters.begin(&self.run, target, ignore_abort, asker, self.world.seam.now(), answer) {
+            Err((answer, come)) => {
                 turn.then(Effect::Answer(answer, Ok(come)));
                 0
             }
-            Err(_) if self.run.state.is_final() => {
+            Ok(id) if over => {
                 let reason = format!("run {} has ended ({})", self.run.id.short(), self.run.state);
-                turn.then(Effect::Answer(answer, Err(Refused::Gone(reason).into())));
+                if let Some(waiter) = self.waiters.remove(id) {
+                    turn.then(Effect::Answer(waiter.answer, Err(Refused::Gone(reason).into())));
+                }
                 0
             }
-            Err(leaves) => {
-                let instance = match &answer {
-                    Answer::Agent { instance, .. } => Some(instance.clone()),
-                    Answer::User(_) => None,
-                };
-                self.waiters.add(target, ignore_abort, instance, self.world.seam.now(), leaves, answer)
+            Ok(id) => id,
+        }
+    }
+
+    /// Begins a wait for conditions, or says why there can be none.
+    pub(super) fn wait_for(
+        &mut self,
+        turn: &mut Turn,
+        conditions: Vec<Condition>,
+        ignore_abort: bool,
+        answer: Answer,
+    ) -> WaiterId {
+        match self.run.wanted(conditions) {
+            Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
+            Err(refused) => {
+                turn.then(Effect::Answer(answer, Err(refused.into())));
+                0
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use slipstream_shared::{
+    condition::InvalidCondition,
     event::{Author, Event},
     id::InstanceId,
     link::{Change, Down, PROTOCOL, RefusedChange, RefusedCode, Reply, Up},
@@ -14,7 +15,7 @@ use super::{
     EnrolError, RunError,
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
-    waiters::{Come, Target},
+    waiters::{Asker, Come, Target},
 };
 use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE};
 
@@ -181,7 +182,7 @@ impl Actor {
 
     /// Questions belong to a connection: the agent asks them again on the next one.
     fn forget_waits_of(&mut self, id: &InstanceId) {
-        self.waiters.take(|w| matches!(&w.answer, Answer::Agent { instance, .. } if instance == id));
+        self.waiters.withdraw_all(id);
     }
 
     /// Handles a line of an agent.
@@ -193,20 +194,23 @@ impl Actor {
             Up::Get { id: number, key, wait, ignore_abort } => self.get(turn, id, number, key, wait, ignore_abort),
             Up::Env { id: number, index } => {
                 let report = index >= self.run.deploy_steps(id);
-                self.wait(turn, Target::Env(id.clone(), index), report, Answer::Agent { instance: id.clone(), number });
+                self.wait(turn, Target::Env(id.clone(), index), report, of_agent(id, number));
             }
-            Up::Forget { id: number } => {
-                let mine =
-                    |a: &Answer| matches!(a, Answer::Agent { instance, number: n } if instance == id && *n == number);
-                self.waiters.take(|w| mine(&w.answer));
+            Up::Wait { id: number, conditions, ignore_abort } => {
+                let answer = of_agent(id, number);
+                match conditions.iter().map(|text| text.parse()).collect::<Result<_, InvalidCondition>>() {
+                    Ok(conditions) => drop(self.wait_for(turn, conditions, ignore_abort, answer)),
+                    Err(e) => turn.then(Effect::Answer(answer, Err(Refused::Unreasonable(e.to_string()).into()))),
+                }
             }
+            Up::Forget { id: number } => self.waiters.withdraw(id, number),
             Up::Do { op, change } => self.change_by_agent(turn, id, op, &change),
             Up::Hello { .. } | Up::Heartbeat | Up::Log { .. } => {}
         }
     }
 
     fn get(&mut self, turn: &mut Turn, id: &InstanceId, number: u64, key: Key, wait: bool, ignore_abort: bool) {
-        let answer = Answer::Agent { instance: id.clone(), number };
+        let answer = of_agent(id, number);
         let refused = if self.run.kind_of(&key).is_none() {
             Some(self.run.unknown(&key))
         } else {
@@ -252,7 +256,12 @@ pub(super) fn reply(come: Come) -> Reply {
     match come {
         Come::Value(value) => Reply::Value { value: Some(value) },
         Come::Env(env) => Reply::Env { env },
+        Come::Met(met) => Reply::Met { seq: met.seq },
     }
+}
+
+fn of_agent(instance: &InstanceId, number: u64) -> Answer {
+    Answer::Agent(Asker { instance: instance.clone(), number })
 }
 
 /// The instance that somebody claims to be, if its machine still counts.

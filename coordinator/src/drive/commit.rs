@@ -11,7 +11,8 @@ use super::{
     EnrolError, EventFeed, RunError,
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
-    waiters::Come,
+    handle::stopping,
+    waiters::{Asker, Come},
 };
 use crate::store::StoreError;
 
@@ -65,6 +66,7 @@ impl Actor {
         }
         match self.journal.load().await {
             Ok(Some(run)) => {
+                self.waiters.recorded(&run);
                 self.run = run;
                 self.written = None;
                 for read in reads {
@@ -99,8 +101,11 @@ impl Actor {
 
     pub(super) fn answer(&mut self, answer: Answer, result: Result<Come, RunError>) {
         match answer {
-            Answer::User(to) => drop(to.send(result.map(drop))),
-            Answer::Agent { instance, number } => {
+            Answer::User(to) => drop(to.send(result.and_then(|come| match come {
+                Come::Met(met) => Ok(met),
+                Come::Value(_) | Come::Env(_) => Err(stopping()),
+            }))),
+            Answer::Agent(Asker { instance, number }) => {
                 let reply = result.map_or_else(|e| refusal(&e), reply);
                 self.links.tell(&instance, Down::Answer { id: number, reply });
             }

@@ -1,7 +1,8 @@
 //! What the API and the agent port can ask of a run.
 
 use slipstream_shared::{
-    api::{Parameter, RunDetail},
+    api::{Parameter, RunDetail, WaitAnswer},
+    condition::{Condition, Subject, Test},
     event::Author,
     id::{InstanceId, RunId},
     link::Up,
@@ -34,10 +35,10 @@ pub(super) enum Message {
         reply: oneshot::Sender<Result<(), RunError>>,
     },
     Wait {
-        key: Key,
+        conditions: Vec<Condition>,
         ignore_abort: bool,
         number: oneshot::Sender<WaiterId>,
-        reply: oneshot::Sender<Result<(), RunError>>,
+        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
     },
     Forget(WaiterId),
     Feed {
@@ -133,15 +134,22 @@ impl RunHandle {
         self.read(move |run, _| Some((run.node(&id)?.cloud.clone(), run.instances.get(&id)?.native.clone()?))).await
     }
 
-    /// One parameter, once it is set. Ends early when the run is aborted (unless `ignore_abort`), when
-    /// it has ended, or when the coordinator stops. Dropping the future forgets the wait.
+    /// One parameter, once it is set; see [`RunHandle::wait`].
     pub async fn wait_parameter(&self, key: &Key, ignore_abort: bool) -> Result<Parameter, RunError> {
+        let condition = Condition { subject: Subject::Key(key.clone()), test: Test::Set };
+        let answer = self.wait(vec![condition], ignore_abort).await?;
+        answer.parameters.into_iter().next().ok_or_else(stopping)
+    }
+
+    /// Waits until all conditions hold at the same time. Ends early when the run is aborted (unless
+    /// `ignore_abort`), when it has ended, or when the coordinator stops. Dropping the future forgets
+    /// the wait.
+    pub async fn wait(&self, conditions: Vec<Condition>, ignore_abort: bool) -> Result<WaitAnswer, RunError> {
         let (reply, answer) = oneshot::channel();
-        let wait = |number| Message::Wait { key: key.clone(), ignore_abort, number, reply };
+        let wait = |number| Message::Wait { conditions, ignore_abort, number, reply };
         let number = self.ask(wait).await?;
         let _forget = Forget { number, tx: self.tx.clone() };
-        answer.await.map_err(|_| stopping())??;
-        self.parameter(key).await
+        answer.await.map_err(|_| stopping())?
     }
 
     /// Sets a parameter, or takes its value away. Durable when this returns.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use slipstream_shared::{
     event::{Author, Event},
-    link::{Change, Down, RefusedCode, Up},
+    link::{Change, Down, RefusedCode, Reply, Up},
     parameter::Key,
     state::RunState,
 };
@@ -325,6 +325,43 @@ async fn who_waits_for_what_is_on_record() {
         events.iter().filter(|r| is(&r.event)).count()
     };
     assert_eq!((count(true), count(false)), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_has_thousands_of_waits_but_not_without_end() {
+    let mut site = Site::new().await;
+    let run = site.launch(plan(1)).await;
+    let started = site.next_start().await;
+    let handle = site.handle(run).await;
+    let web = started.key.instance.clone();
+    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
+    let mut link = handle.attach(&web, 1, "k").await.expect("attached");
+    link.down.recv().await.expect("hello");
+    link.down.recv().await.expect("plan");
+    let most = super::waiters::MOST as u64;
+    let wait = |id| {
+        let conditions = vec![format!("web.1:greeting={}", id % 2)];
+        Up::Wait { id, conditions, ignore_abort: false }
+    };
+    for id in 0..=most {
+        link.up(wait(id)).await.expect("sent");
+    }
+    let Some(Down::Answer { id, reply: Reply::Refused(refused) }) = link.down.recv().await else { panic!("accepted") };
+    assert_eq!((id, refused.code), (most, RefusedCode::Denied));
+    assert_eq!(refused.message, "web.1 may not wait for more than 10000 things at once");
+    // Long enough to be on record: once for each thing, however many wait for it.
+    site.wait_until(run, |d| d.nodes[0].waiting.len() == 2).await;
+    for id in 0..10 {
+        link.up(Up::Forget { id }).await.expect("sent");
+    }
+    for (value, others) in [("1", 1), ("0", 0)] {
+        handle.set(ann(), key("web.1:greeting"), Some(value.into())).await.expect("set");
+        for _ in 0..(most - 10) / 2 {
+            let answer = link.down.recv().await.expect("all are woken at once");
+            assert!(matches!(answer, Down::Answer { reply: Reply::Met { .. }, .. }), "{answer:?}");
+        }
+        assert_eq!(handle.detail().await.expect("read").nodes[0].waiting.len(), others);
+    }
 }
 
 #[tokio::test(start_paused = true)]

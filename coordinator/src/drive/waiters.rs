@@ -5,23 +5,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use slipstream_shared::{id::InstanceId, parameter::Key};
+use slipstream_shared::{api::WaitAnswer, id::InstanceId, parameter::Key};
 
 use crate::{
-    run::{Run, value::Leaf},
+    run::{Run, condition::Wanted, value::Leaf},
     seam::Millis,
 };
+
+/// A wait longer than this is put on record.
+pub(super) const ANNOUNCE_AFTER: Millis = 1000;
 
 /// Number of a wait.
 pub(super) type WaiterId = u64;
 
 /// What is waited for.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Target {
     /// That a parameter has a value.
     Value(Key),
     /// That the environment of a step is complete.
     Env(InstanceId, u32),
+    /// That conditions hold, all at the same time.
+    Conditions(Vec<Wanted>),
 }
 
 /// What came of a wait.
@@ -29,29 +34,54 @@ pub(super) enum Target {
 pub(super) enum Come {
     Value(String),
     Env(BTreeMap<String, String>),
+    /// With the parameters of the conditions, for who wants them.
+    Met(WaitAnswer),
 }
 
 impl Target {
-    /// What it is worth now, or what it lacks.
-    pub(super) fn look(&self, run: &Run) -> Result<Come, Vec<Leaf>> {
+    /// What it is worth now, or what it lacks. `full`: with the values it is about.
+    fn look(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
         match self {
             Target::Value(key) => run.value(key).map(Come::Value),
             Target::Env(instance, index) => run.agent_env(instance, *index).map(Come::Env),
+            Target::Conditions(wanted) => run.hold(wanted).map(|()| {
+                let parameters = if full { run.parameters_of(wanted) } else { vec![] };
+                Come::Met(WaitAnswer { seq: run.seq, parameters })
+            }),
         }
     }
+
+    /// What it lacks, for people.
+    fn shown(&self, run: &Run, leaves: &BTreeSet<Leaf>) -> Vec<String> {
+        match self {
+            Target::Value(_) | Target::Env(..) => {
+                leaves.iter().filter(|leaf| !run.is_indirect(leaf)).map(ToString::to_string).collect()
+            }
+            Target::Conditions(wanted) => run.failing(wanted).map(|one| one.condition.brief()).collect(),
+        }
+    }
+}
+
+/// Who asked, where that is a script in a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Asker {
+    pub(super) instance: InstanceId,
+    /// Its agent's number of the question.
+    pub(super) number: u64,
 }
 
 /// One wait. `A` is how its answer gets to who asked.
 #[derive(Debug)]
 pub(super) struct Waiter<A> {
-    pub(super) target: Target,
+    target: Target,
     pub(super) ignore_abort: bool,
     pub(super) answer: A,
-    /// The instance whose script waits, for the record.
-    pub(super) instance: Option<InstanceId>,
-    pub(super) since: Millis,
+    asker: Option<Asker>,
+    since: Millis,
     /// What it lacks.
     leaves: BTreeSet<Leaf>,
+    /// The same for people, once it is long enough to be put on record.
+    shown: Option<Vec<String>>,
 }
 
 /// All waits of a run.
@@ -60,10 +90,8 @@ pub(super) struct Waiters<A> {
     next: WaiterId,
     all: HashMap<WaiterId, Waiter<A>>,
     by_leaf: HashMap<Leaf, BTreeSet<WaiterId>>,
-    /// Waits of instances that are on record, with how many there are of each.
-    announced: BTreeSet<Announced>,
-    /// How many waits are those of instances.
-    of_instances: usize,
+    by_asker: HashMap<InstanceId, HashMap<u64, WaiterId>>,
+    record: Announcements,
 }
 
 /// Who waits, and for what.
@@ -71,37 +99,63 @@ pub(super) type Announced = (InstanceId, String);
 
 impl<A> Default for Waiters<A> {
     fn default() -> Self {
-        Waiters { next: 0, all: HashMap::new(), by_leaf: HashMap::new(), announced: BTreeSet::new(), of_instances: 0 }
+        Waiters {
+            next: 0,
+            all: HashMap::new(),
+            by_leaf: HashMap::new(),
+            by_asker: HashMap::new(),
+            record: Announcements::default(),
+        }
     }
 }
 
-/// A wait longer than this is put on record.
-pub(super) const ANNOUNCE_AFTER: Millis = 1000;
+/// The most waits of the scripts of one machine. Less than what may be under way to its agent, or ending
+/// all of them at once would break its link.
+pub(super) const MOST: usize = 10_000;
 
 impl<A> Waiters<A> {
-    /// Adds a wait for a target that lacks `leaves`.
-    pub(super) fn add(
+    /// Begins a wait. An answer at once is given back with who wants it.
+    pub(super) fn begin(
         &mut self,
+        run: &Run,
         target: Target,
         ignore_abort: bool,
-        instance: Option<InstanceId>,
-        since: Millis,
-        leaves: Vec<Leaf>,
+        asker: Option<Asker>,
+        now: Millis,
         answer: A,
-    ) -> WaiterId {
+    ) -> Result<WaiterId, (A, Come)> {
+        let leaves = match target.look(run, asker.is_none()) {
+            Ok(come) => return Err((answer, come)),
+            Err(leaves) => leaves,
+        };
         self.next += 1;
-        self.of_instances += usize::from(instance.is_some());
-        let waiter = Waiter { target, ignore_abort, answer, instance, since, leaves: BTreeSet::new() };
-        self.all.insert(self.next, waiter);
-        self.watch(self.next, leaves);
-        self.next
+        let id = self.next;
+        if let Some(asker) = &asker {
+            self.by_asker.entry(asker.instance.clone()).or_default().insert(asker.number, id);
+            self.record.pending.insert((now, id));
+        }
+        let waiter = Waiter { target, ignore_abort, answer, asker, since: now, leaves: BTreeSet::new(), shown: None };
+        self.all.insert(id, waiter);
+        self.watch(run, id, leaves);
+        Ok(id)
     }
 
-    fn watch(&mut self, id: WaiterId, leaves: Vec<Leaf>) {
+    /// How many waits the scripts of an instance have.
+    pub(super) fn of(&self, instance: &InstanceId) -> usize {
+        self.by_asker.get(instance).map_or(0, HashMap::len)
+    }
+
+    fn watch(&mut self, run: &Run, id: WaiterId, leaves: Vec<Leaf>) {
         let Some(waiter) = self.all.get_mut(&id) else { return };
         waiter.leaves = leaves.into_iter().collect();
         for leaf in &waiter.leaves {
             self.by_leaf.entry(leaf.clone()).or_default().insert(id);
+        }
+        if let (Some(asker), Some(old)) = (&waiter.asker, &mut waiter.shown) {
+            let new = waiter.target.shown(run, &waiter.leaves);
+            self.record.forget(&asker.instance, old);
+            self.record.note(&asker.instance, &new);
+            *old = new;
         }
     }
 
@@ -121,8 +175,31 @@ impl<A> Waiters<A> {
     pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter<A>> {
         self.unwatch(id);
         let waiter = self.all.remove(&id)?;
-        self.of_instances -= usize::from(waiter.instance.is_some());
+        if let Some(Asker { instance, number }) = &waiter.asker {
+            self.record.pending.remove(&(waiter.since, id));
+            self.record.forget(instance, waiter.shown.as_deref().unwrap_or_default());
+            // The number may be that of a later question already.
+            if let Some(numbers) = self.by_asker.get_mut(instance)
+                && numbers.get(number) == Some(&id)
+            {
+                numbers.remove(number);
+            }
+        }
         Some(waiter)
+    }
+
+    /// Takes the wait of one question away.
+    pub(super) fn withdraw(&mut self, instance: &InstanceId, number: u64) {
+        let id = self.by_asker.get(instance).and_then(|numbers| numbers.get(&number)).copied();
+        id.map(|id| self.remove(id));
+    }
+
+    /// Takes all waits of the scripts of an instance away.
+    pub(super) fn withdraw_all(&mut self, instance: &InstanceId) {
+        let numbers = self.by_asker.remove(instance).unwrap_or_default();
+        for id in numbers.into_values() {
+            self.remove(id);
+        }
     }
 
     /// Takes all waits that `which` chooses.
@@ -138,11 +215,11 @@ impl<A> Waiters<A> {
         let mut over = Vec::new();
         for id in concerned {
             let Some(waiter) = self.all.get(&id) else { continue };
-            match waiter.target.look(run) {
+            match waiter.target.look(run, waiter.asker.is_none()) {
                 Ok(come) => over.extend(self.remove(id).map(|w| (w, come))),
                 Err(leaves) => {
                     self.unwatch(id);
-                    self.watch(id, leaves);
+                    self.watch(run, id, leaves);
                 }
             }
         }
@@ -152,35 +229,80 @@ impl<A> Waiters<A> {
     /// Compares what is on record with what is waited for now: waits that have become long enough to
     /// record, and recorded ones that are over.
     pub(super) fn announce(&mut self, run: &Run, now: Millis) -> (Vec<Announced>, Vec<Announced>) {
-        if self.of_instances == 0 && self.announced.is_empty() {
-            return (vec![], vec![]);
+        while let Some((since, id)) = self.record.pending.first().copied().filter(|(at, _)| at + ANNOUNCE_AFTER <= now)
+        {
+            self.record.pending.remove(&(since, id));
+            let Some(waiter) = self.all.get_mut(&id) else { continue };
+            let Some(asker) = &waiter.asker else { continue };
+            let shown = waiter.target.shown(run, &waiter.leaves);
+            self.record.note(&asker.instance, &shown);
+            waiter.shown = Some(shown);
         }
-        let mut current = BTreeSet::new();
-        for waiter in self.all.values().filter(|w| w.since + ANNOUNCE_AFTER <= now) {
-            let Some(instance) = &waiter.instance else { continue };
-            let shown = waiter.leaves.iter().filter(|leaf| !run.is_indirect(leaf));
-            current.extend(shown.map(|leaf| (instance.clone(), leaf.to_string())));
-        }
-        let begun = current.difference(&self.announced).cloned().collect();
-        let ended = self.announced.difference(&current).cloned().collect();
-        self.announced = current;
-        (begun, ended)
+        self.record.changes()
     }
 
     /// When the next wait becomes long enough to record.
-    pub(super) fn next_announcement(&self, now: Millis) -> Option<Millis> {
-        if self.of_instances == 0 {
-            return None;
-        }
-        let of_instances = self.all.values().filter(|w| w.instance.is_some());
-        of_instances.map(|w| w.since + ANNOUNCE_AFTER).filter(|at| *at > now).min()
+    pub(super) fn next_announcement(&self) -> Option<Millis> {
+        self.record.pending.first().map(|(since, _)| since + ANNOUNCE_AFTER)
     }
 
     /// What a run read from the store has on record.
     pub(super) fn recorded(&mut self, run: &Run) {
-        let of = |(id, i): (&InstanceId, &crate::run::Instance)| -> Vec<(InstanceId, String)> {
+        let of = |(id, i): (&InstanceId, &crate::run::Instance)| -> Vec<Announced> {
             i.waits.keys().map(|on| (id.clone(), on.clone())).collect()
         };
-        self.announced = run.instances.iter().flat_map(of).collect();
+        self.record.recorded(run.instances.iter().flat_map(of).collect());
+    }
+}
+
+/// The waits on record, and what has changed since they were compared.
+#[derive(Debug, Default)]
+struct Announcements {
+    /// Waits that are not long enough yet.
+    pending: BTreeSet<(Millis, WaiterId)>,
+    /// How many wait for the same.
+    counts: HashMap<Announced, usize>,
+    on_record: BTreeSet<Announced>,
+    touched: BTreeSet<Announced>,
+}
+
+impl Announcements {
+    fn note(&mut self, instance: &InstanceId, shown: &[String]) {
+        for on in shown {
+            let key = (instance.clone(), on.clone());
+            *self.counts.entry(key.clone()).or_default() += 1;
+            self.touched.insert(key);
+        }
+    }
+
+    fn forget(&mut self, instance: &InstanceId, shown: &[String]) {
+        for on in shown {
+            let key = (instance.clone(), on.clone());
+            if let Some(count) = self.counts.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&key);
+                }
+            }
+            self.touched.insert(key);
+        }
+    }
+
+    fn recorded(&mut self, on_record: BTreeSet<Announced>) {
+        self.touched.extend(on_record.iter().chain(self.counts.keys()).cloned());
+        self.on_record = on_record;
+    }
+
+    /// Begun and ended.
+    fn changes(&mut self) -> (Vec<Announced>, Vec<Announced>) {
+        let (mut begun, mut ended) = (vec![], vec![]);
+        for key in std::mem::take(&mut self.touched) {
+            match self.counts.contains_key(&key) {
+                true if self.on_record.insert(key.clone()) => begun.push(key),
+                false if self.on_record.remove(&key) => ended.push(key),
+                _ => {}
+            }
+        }
+        (begun, ended)
     }
 }

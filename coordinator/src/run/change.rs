@@ -29,6 +29,9 @@ pub enum Refused {
         #[source]
         reason: InvalidValue,
     },
+    /// What is asked for makes no sense.
+    #[error("{0}")]
+    Unreasonable(String),
     /// That author may not do that.
     #[error("{who} may not {what}")]
     Denied {
@@ -58,7 +61,7 @@ impl Refused {
     pub fn code(&self) -> RefusedCode {
         match self {
             Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
-            Refused::Invalid { .. } => RefusedCode::Invalid,
+            Refused::Invalid { .. } | Refused::Unreasonable(_) => RefusedCode::Invalid,
             Refused::Denied { .. } => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
             Refused::Gone(_) => RefusedCode::Gone,

@@ -16,6 +16,9 @@ use slipstream_shared::{
 use super::{Abort, Instance, Machine, Run, StepState, Stored, value::Leaf};
 use crate::seam::{Millis, time_of};
 
+/// The names that depend on the addresses of a machine.
+const ADDRESSES: [&str; 5] = ["address", "address.public", "address.private", "hostname", "url.ssh"];
+
 impl Run {
     /// Begins a run with its first event. None: that is not an `Accepted`.
     #[must_use]
@@ -71,8 +74,8 @@ impl Run {
                 own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
             }
             Event::AbortCancelled => {
-                self.abort = None;
-                vec![]
+                let own = self.abort.take().and_then(|a| a.instance).map(|i| Leaf::Value(Key::instance(&i, "abort")));
+                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
             }
             Event::TerminateRequested => {
                 self.terminate.get_or_insert(at);
@@ -86,7 +89,16 @@ impl Run {
                 self.trouble = Some(message.clone());
                 vec![]
             }
-            of_instance => self.apply_to_instance(of_instance, at),
+            of_instance => {
+                let Some(id) = of_instance.instance() else { return vec![] };
+                let was_live = self.instances.get(id).is_some_and(Instance::is_live);
+                let mut leaves = self.apply_to_instance(id, of_instance, at);
+                if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
+                    let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
+                    leaves.extend([Leaf::Members(id.node.clone())].into_iter().chain(computed));
+                }
+                leaves
+            }
         }
     }
 
@@ -96,15 +108,15 @@ impl Run {
         vec![Leaf::Value(key.clone())]
     }
 
-    fn apply_to_instance(&mut self, event: &Event, at: Millis) -> Vec<Leaf> {
-        let Some(id) = event.instance() else { return vec![] };
+    fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis) -> Vec<Leaf> {
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
-        let values = |names: &[&str]| names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect();
+        let values =
+            |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
                 *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
-                vec![]
+                [values(&ADDRESSES), values(&["instanceid", "vmstate"])].concat()
             }
             Event::Launched { machine, .. } => {
                 instance.native = Some(machine.clone());
@@ -121,7 +133,7 @@ impl Run {
             }
             Event::AddressKnown { public, private, ssh, .. } => {
                 (instance.public, instance.private, instance.ssh) = (public.clone(), private.clone(), ssh.clone());
-                values(&["address", "address.public", "address.private", "hostname", "url.ssh"])
+                values(&ADDRESSES)
             }
             Event::Enrolled { key, agent, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));

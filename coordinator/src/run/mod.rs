@@ -6,6 +6,7 @@
 
 pub mod agent_plan;
 pub mod change;
+pub mod condition;
 pub mod decide;
 pub mod fold;
 pub mod value;

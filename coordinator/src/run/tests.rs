@@ -1,5 +1,7 @@
 //! Rules of a run, tried without I/O: events in, decisions out.
 
+mod condition;
+
 use std::collections::BTreeMap;
 
 use slipstream_shared::{
@@ -315,7 +317,9 @@ fn references_are_values_once_all_they_name_is_set() {
     let mut bench = Bench::new(plan());
     bench.settle();
     let url = key("client.1:url");
-    assert_eq!(bench.run.value(&url), Err(vec![Leaf::Value(key("web.1:address")), Leaf::Value(url.clone())]));
+    let lacks =
+        vec![Leaf::Value(key("web.1:address")), Leaf::Members("web".parse().expect("valid")), Leaf::Value(url.clone())];
+    assert_eq!(bench.run.value(&url), Err(lacks));
     bench.boot("web.1");
     assert_eq!(bench.run.value(&url), Ok("http://10.0.0.1:80/".into()));
     let set = |k: &str, v: &str| Event::ParameterSet { key: key(k), value: v.into() };

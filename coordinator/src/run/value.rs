@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
-    id::InstanceId,
+    id::{InstanceId, NodeName},
     parameter::{Key, MAX_VALUE, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     state::RunState,
@@ -26,12 +26,15 @@ pub enum Leaf {
     Value(Key),
     /// That an instance has come so far.
     Milestone(InstanceId, NeedMilestone),
+    /// That other instances belong to a node.
+    Members(NodeName),
 }
 
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Leaf::Value(key) => key.fmt(f),
+            Leaf::Members(node) => write!(f, "instances of {node}"),
             Leaf::Milestone(instance, milestone) => write!(f, "{instance} {}", format!("{milestone:?}").to_lowercase()),
         }
     }
@@ -80,11 +83,29 @@ impl Run {
         self.value_at(key, 0)
     }
 
-    /// True for a value that is made of others: who waits for it really waits for those.
+    /// True for what nobody waits for in the end: a value that is made of others, or that instances come.
     #[must_use]
     pub fn is_indirect(&self, leaf: &Leaf) -> bool {
-        let Leaf::Value(key) = leaf else { return false };
-        self.declared(key).and_then(|p| p.value.as_ref()).is_some_and(|t| t.references().next().is_some())
+        match leaf {
+            Leaf::Value(key) => {
+                self.declared(key).and_then(|p| p.value.as_ref()).is_some_and(|t| t.references().next().is_some())
+            }
+            Leaf::Members(_) => true,
+            Leaf::Milestone(..) => false,
+        }
+    }
+
+    /// The text that a value is made of now. None: it was set, is computed, or there is none.
+    #[must_use]
+    pub fn template_of(&self, key: &Key) -> Option<&Template> {
+        let set = self.stored(key).is_some_and(|stored| stored.value.is_some());
+        if set || self.is_computed(key) { None } else { self.declared(key)?.value.as_ref() }
+    }
+
+    /// True for a value that the coordinator computes.
+    #[must_use]
+    pub fn is_computed(&self, key: &Key) -> bool {
+        self.computed(key).is_some()
     }
 
     /// What was written to a key last.
@@ -154,10 +175,15 @@ impl Run {
             }
             (Owner::Node(target), _) => {
                 let keys: Vec<Key> = self.targets(target).iter().map(|id| Key::instance(id, name)).collect();
-                match target.which {
+                let found = match target.which {
                     Which::Any => self.first_set(&keys, depth),
                     Which::Lowest | Which::Index(_) | Which::All => self.all_set(&keys, depth),
-                }
+                };
+                // One of them may go before it has a value, or another one come.
+                found.map_err(|mut leaves| {
+                    leaves.push(Leaf::Members(target.node.clone()));
+                    leaves
+                })
             }
         }
     }
@@ -224,7 +250,12 @@ impl Run {
         if need.target.which == Which::Any && targets.iter().any(reached) {
             return vec![];
         }
-        targets.into_iter().filter(|id| !reached(id)).map(|id| Leaf::Milestone(id, need.milestone)).collect()
+        let missing = targets.into_iter().filter(|id| !reached(id)).map(|id| Leaf::Milestone(id, need.milestone));
+        let mut leaves: Vec<Leaf> = missing.collect();
+        if !leaves.is_empty() {
+            leaves.push(Leaf::Members(need.target.node.clone()));
+        }
+        leaves
     }
 
     /// The value of a name that the coordinator computes; the outer None: it does not compute that one.

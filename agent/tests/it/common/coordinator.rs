@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::{RootCertStore, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
 use slipstream_shared::{
+    condition::{Condition, Subject, Test},
     context::Context,
     link::{
         AgentPlan, Change, Down, ENROL_PATH, EnrolAnswer, EnrolRequest, LINK_PATH, REPORT_PATH, Refusal, RefusedChange,
@@ -212,6 +213,15 @@ impl World {
                 let value = self.values.get(&key.to_string()).cloned();
                 (value.is_some() || !wait).then_some((*id, Reply::Value { value }))
             }
+            Up::Wait { id, conditions, .. } => {
+                let wanted: Vec<Condition> = conditions.iter().map(|c| c.parse().unwrap()).collect();
+                let holds = |c: &Condition| match (&c.subject, &c.test) {
+                    (Subject::Key(key), Test::Set) => self.values.contains_key(&key.to_string()),
+                    (Subject::Key(key), Test::Equals(value)) => self.values.get(&key.to_string()) == Some(value),
+                    _ => false,
+                };
+                wanted.iter().all(holds).then_some((*id, Reply::Met { seq: 1 }))
+            }
             Up::Env { id, index } => Some((*id, Reply::Env { env: self.envs.get(index)?.clone() })),
             _ => None,
         }
@@ -249,8 +259,10 @@ impl World {
                 let offset = log.len() as u64;
                 self.send(Down::LogAck { index, offset });
             }
-            Up::Forget { id } => self.questions.retain(|q| !matches!(q, Up::Get { id: asked, .. } if *asked == id)),
-            question @ (Up::Get { .. } | Up::Env { .. }) => self.questions.push(question),
+            Up::Forget { id } => self
+                .questions
+                .retain(|q| !matches!(q, Up::Get { id: asked, .. } | Up::Wait { id: asked, .. } if *asked == id)),
+            question @ (Up::Get { .. } | Up::Wait { .. } | Up::Env { .. }) => self.questions.push(question),
             Up::Hello { .. } | Up::Heartbeat => {}
         }
         self.settle();
