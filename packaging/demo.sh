@@ -16,7 +16,7 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ] && [ -z "${NO_COLOR:-}"
 phase() {
     local name=$1 start=$SECONDS
     shift
-    "$@"
+    "$@" || return
     phases+=("$(printf '%-36s %5d s' "$name" $((SECONDS - start)))")
 }
 
@@ -29,7 +29,7 @@ say "1. What this machine needs"
 phase "install what is missing" packaging/install-deps.sh build vm image
 
 say "2. Build"
-phase "build coordinator and command line" make --no-print-directory release
+phase "build coordinator and command line" make --no-print-directory build
 phase "build the static agent" make --no-print-directory agent
 
 say "3. The Debian reference image (made once, about a minute)"
@@ -40,10 +40,10 @@ work=$target/demo
 rm -rf "$work"
 mkdir -p "$work"
 # A coordinator of its own, whatever this person has configured.
-export XDG_CONFIG_HOME=$PWD/$work/config
+export XDG_CONFIG_HOME=$PWD/$work/config XDG_STATE_HOME=$PWD/$work/state
 unset SLIPSTREAM_URL SLIPSTREAM_TOKEN SLIPSTREAM_CA SLIPSTREAM_PROFILE
 status=0
-phase "deploy, show, remove" "$target/release/slipstream" up examples/service-testing --down \
+phase "deploy, show, remove" "$target/debug/slipstream" up examples/service-testing --down \
     --images "$images" --data "$work/data" || status=$?
 
 if [ "$status" = 0 ]; then
@@ -54,7 +54,7 @@ if [ "$status" = 0 ]; then
 
 To look further:
   examples/service-testing/                       the four module files that were deployed
-  $target/release/slipstream up examples/service-testing --images $images
+  $target/debug/slipstream up examples/service-testing --images $images
                                                   the same again, and it stays until Ctrl-C:
                                                   then, elsewhere, slipstream run show, run logs, ssh
   make dev                                        the same as plain processes, in seconds

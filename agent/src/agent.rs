@@ -122,6 +122,8 @@ pub struct Agent {
     pub run_dir: PathBuf,
     /// The machine.
     pub system: System,
+    /// False where it was started with a context, and runs on somebody's machine.
+    pub own_machine: bool,
     /// The coordinator.
     pub link: Link,
     /// The connection of the link, for short calls.
@@ -290,6 +292,7 @@ fn prepare(daemon: &Daemon, context: Context, system: System) -> Result<Agent, B
         folder,
         run_dir: run_dir.clone(),
         system,
+        own_machine: daemon.options.context.is_none(),
         link,
         connection: Current::new(None),
         tasks: TaskTracker::new(),

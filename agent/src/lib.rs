@@ -20,6 +20,7 @@ pub mod enrol;
 pub mod exit;
 pub mod identity;
 pub mod link;
+pub mod login;
 pub mod resolve;
 pub mod socket;
 pub mod state;

@@ -8,6 +8,7 @@ mod args;
 mod context;
 mod coordinator;
 mod exit;
+mod keys;
 mod module;
 mod output;
 mod param;

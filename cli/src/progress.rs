@@ -108,6 +108,7 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
+            Event::Noted { message } => say(&"run", "note", message.clone(), Tone::Plain),
             Event::Trouble { message } => say(&"run", "trouble", message.clone(), Tone::Warn),
             Event::ParameterSet { key, value } => set(key, value, &mut say),
             other => lines = self.of_instance(other, after),
@@ -132,7 +133,7 @@ impl Progress {
     }
 
     fn of_instance(&mut self, event: &Event, after: i64) -> Vec<Line> {
-        let Some(who) = instance_of(event).cloned() else { return vec![] };
+        let Some(who) = event.instance().cloned() else { return vec![] };
         let line = |what: &str, detail: String, tone| {
             vec![Line {
                 after,
@@ -281,25 +282,6 @@ fn set(key: &Key, value: &str, say: &mut impl FnMut(&dyn std::fmt::Display, &str
         }
         (Scope::Run, "url.service") if !value.is_empty() => say(&"run", "serves at", value.to_owned(), Tone::Said),
         _ => {}
-    }
-}
-
-fn instance_of(event: &Event) -> Option<&InstanceId> {
-    match event {
-        Event::LaunchIntended { instance, .. }
-        | Event::Launched { instance, .. }
-        | Event::LaunchFailed { instance, .. }
-        | Event::MachineRunning { instance, .. }
-        | Event::Enrolled { instance, .. }
-        | Event::EnrolmentRefused { instance, .. }
-        | Event::StepStarted { instance, .. }
-        | Event::StepFinished { instance, .. }
-        | Event::InstanceReady { instance }
-        | Event::WaitBegan { instance, .. }
-        | Event::WaitEnded { instance, .. }
-        | Event::ReportFinished { instance, .. }
-        | Event::MachineGone { instance, .. } => Some(instance),
-        _ => None,
     }
 }
 

@@ -1,18 +1,26 @@
 //! `slipstream ssh`: a shell on a machine of a run.
 
-use std::os::unix::process::CommandExt as _;
+use std::{
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+};
 
 use slipstream_shared::{
     api::{InstanceInfo, RunDetail},
     id::InstanceId,
+    state::Milestone,
 };
 
 use crate::{
     context::Context,
     exit::{Exit, fail},
+    keys,
 };
 
 /// Opens a shell on a machine of a run, or runs a command there
+///
+/// Lets in whoever has launched the run: with their own key, or the one that `slipstream` has made for
+/// them. Ends as the command does, or with 255 where ssh itself has failed.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  slipstream ssh 1a2b3c4d web.1\n  slipstream ssh 1a2b3c4d web.1 -- journalctl -n 50"
@@ -22,42 +30,64 @@ pub(crate) struct Command {
     run: String,
     /// The instance; may be left out where there is only one
     instance: Option<InstanceId>,
-    /// Command to run there, and its arguments
+    /// Private key to log in with, where that is not one of ~/.ssh/id_*
+    #[arg(short, long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Command to run there, and its arguments; a shell reads it
     #[arg(last = true)]
     command: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     let run = context.client()?.run(&command.run).await?;
-    let arguments = arguments(&run, command.instance.as_ref(), &command.command)?;
-    let error = std::process::Command::new("ssh").args(&arguments).exec();
+    let node = choose(&run, command.instance.as_ref())?;
+    let (target, port) = address(node)?;
+    if node.milestone < Milestone::Enrolled {
+        context.screen.message(&format!("{} is still starting: it may not let you in yet.", node.instance));
+    }
+    let mut ssh = std::process::Command::new("ssh");
+    // Addresses are used again by other machines: each machine's host key is kept under its own name.
+    let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
+    let host = format!("slipstream-{}-{}-{}", run.summary.id, node.instance, node.attempt);
+    ssh.args(option("HostKeyAlias", &host));
+    ssh.args(option("UserKnownHostsFile", &format!("\"{}\"", plain(&keys::known_hosts()?))));
+    ssh.args(option("StrictHostKeyChecking", "accept-new"));
+    // Not that a host key was added, nor that the connection is closed: both are as they should be.
+    ssh.args(option("LogLevel", "ERROR"));
+    let identities = command.identity.map_or_else(keys::identities, |file| vec![file]);
+    ssh.args(identities.iter().flat_map(|file| ["-i".to_owned(), plain(file)]));
+    ssh.args(["-p", port, target]);
+    if !command.command.is_empty() {
+        ssh.arg("--").args(&command.command);
+    }
+    let error = ssh.exec();
     Err(fail(Exit::Usage, format!("cannot start ssh: {error}; is an ssh client installed?")))
 }
 
-/// What to call ssh with.
-fn arguments(run: &RunDetail, instance: Option<&InstanceId>, command: &[String]) -> anyhow::Result<Vec<String>> {
-    let node = choose(run, instance)?;
-    let url = node.ssh.as_deref().ok_or_else(|| {
-        fail(
-            Exit::NotFound,
-            format!("{} cannot be reached by ssh: its cloud {} gives no ssh address (yet)", node.instance, node.cloud),
-        )
-    })?;
-    let (target, port) = parse(url).ok_or_else(|| {
-        fail(
-            Exit::Unreachable,
-            format!("the ssh address of {}, {url}, has not the form ssh://user@host:port", node.instance),
-        )
-    })?;
-    // Addresses are used again by other machines: each machine's host key is kept under its own name.
-    let alias = format!("HostKeyAlias=slipstream-{}-{}", run.summary.id.short(), node.instance);
-    let mut arguments =
-        ["-o", &alias, "-o", "StrictHostKeyChecking=accept-new", "-p", port, target].map(str::to_owned).to_vec();
-    if !command.is_empty() {
-        arguments.push("--".to_owned());
-        arguments.extend_from_slice(command);
+/// A path in which ssh replaces nothing.
+fn plain(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
+}
+
+/// Where to log in, if there is something to log in to.
+fn address(node: &InstanceInfo) -> anyhow::Result<(&str, &str)> {
+    let InstanceInfo { instance, cloud, .. } = node;
+    match node.milestone {
+        Milestone::Gone => return Err(fail(Exit::NotFound, format!("{instance} is gone"))),
+        Milestone::Terminating => return Err(fail(Exit::NotFound, format!("{instance} is being removed"))),
+        _ => {}
     }
-    Ok(arguments)
+    let url = node.ssh.as_deref().ok_or_else(|| match node.milestone {
+        Milestone::Planned | Milestone::Intended | Milestone::Launched => {
+            fail(Exit::NotFound, format!("{instance} is not there yet: it is {}", node.milestone))
+        }
+        _ => fail(
+            Exit::NotFound,
+            format!("{instance} has no ssh server: what cloud `{cloud}` launches are no machines of their own"),
+        ),
+    })?;
+    let form = format!("the ssh address of {instance}, {url}, has not the form ssh://user@host:port");
+    parse(url).ok_or_else(|| fail(Exit::Unreachable, form))
 }
 
 fn choose<'a>(run: &'a RunDetail, instance: Option<&InstanceId>) -> anyhow::Result<&'a InstanceInfo> {

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use slipstream_shared::{api::RunDetail, client::Client};
+use slipstream_shared::{
+    api::{LaunchRequest, RunDetail},
+    client::Client,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -129,16 +132,21 @@ impl Session<'_> {
     async fn deploy(&mut self, command: &Command, sources: Vec<Source>, module: &str) -> anyhow::Result<Exit> {
         let Some(client) = self.coordinator(command).await? else { return Ok(Exit::Interrupted) };
         let Some(()) = self.save(&client, sources).await? else { return Ok(Exit::Interrupted) };
-        let run = self.launch(&client, command, module).await?;
+        let (keys, asked) = (command.options.keys.clone(), client.clone());
+        let context = self.context;
+        let Some(ssh_keys) = self.guard(async { keys.read(context, &asked).await }).await? else {
+            return Ok(Exit::Interrupted);
+        };
+        let run = self.launch(&client, &command.options.request(module, ssh_keys)).await?;
         if self.interrupted {
             return Ok(Exit::Interrupted);
         }
         let Some(exit) = self.watch(Until::Ready).await? else { return Ok(Exit::Interrupted) };
         let short = run.summary.id.short();
         if let Some(watch) = &self.watch {
-            results(self.context, &client, &short, &watch.progress).await?;
+            let run = results(self.context, &client, &short, &watch.progress).await?;
+            self.look_further(command, &run);
         }
-        self.look_further(command, &short, exit);
         if self.coordinator.is_some() && !command.down {
             self.watch(Until::Gone).await?;
         }
@@ -209,9 +217,8 @@ impl Session<'_> {
     }
 
     /// Launches, whatever happens: an unanswered launch could not be removed again.
-    async fn launch(&mut self, client: &Client, command: &Command, module: &str) -> anyhow::Result<RunDetail> {
-        let request = command.options.request(module);
-        let mut launching = std::pin::pin!(launch(client, &request));
+    async fn launch(&mut self, client: &Client, request: &LaunchRequest) -> anyhow::Result<RunDetail> {
+        let mut launching = std::pin::pin!(launch(client, request));
         let run = loop {
             tokio::select! {
                 run = &mut launching => break run?,
@@ -273,6 +280,9 @@ impl Session<'_> {
     fn left(&self) -> String {
         match (&self.coordinator, self.short.is_empty()) {
             (None, _) => format!("run {0} may not be gone; try again: slipstream run terminate {0} --wait", self.short),
+            (Some(_), _) if self.watch.as_ref().is_some_and(|w| w.progress.state().is_final()) => {
+                "the coordinator was killed; everything of the run was gone before".to_owned()
+            }
             (Some(_), true) => "the coordinator was killed; there was no run".to_owned(),
             (Some(coordinator), false) => format!(
                 "not everything is known to be gone: machines and processes whose names begin with ss-{}- may be left; \
@@ -283,24 +293,27 @@ impl Session<'_> {
         }
     }
 
-    fn look_further(&self, command: &Command, short: &str, exit: Exit) {
+    fn look_further(&self, command: &Command, run: &RunDetail) {
         let screen = &self.context.screen;
         if command.down {
             return;
         }
+        let short = run.summary.id.short();
         screen.message(&format!("\n{}", screen.err.tone(Tone::Strong, "Look further")));
         if let Some(coordinator) = &self.coordinator {
-            screen.message(&format!(
-                "  export SLIPSTREAM_PROFILE={}     in another terminal",
-                coordinator.profile().display()
-            ));
+            screen.message("  In another terminal:");
+            screen.message(&format!("  export SLIPSTREAM_PROFILE={}", coordinator.profile().display()));
         }
-        screen.message(&format!("  slipstream run show {short}          its machines, and what they wait for"));
-        screen.message(&format!("  slipstream run logs {short}          what its scripts have written"));
-        screen.message(&format!("  slipstream param list {short}        the values its machines have exchanged"));
-        match (&self.coordinator, exit) {
-            (Some(_), _) => screen.message("\nCtrl-C removes everything."),
-            (None, _) => screen.message(&format!("  slipstream run terminate {short}     removes everything")),
+        let line = |command: &str, what: &str| screen.message(&format!("  {command:<40}  {what}"));
+        line(&format!("slipstream run show {short}"), "its machines, and what they wait for");
+        line(&format!("slipstream run logs {short}"), "what its scripts have written");
+        line(&format!("slipstream param list {short}"), "the values its machines have exchanged");
+        if let Some(node) = run.nodes.iter().find(|node| node.ssh.is_some()) {
+            line(&format!("slipstream ssh {short} {}", node.instance), "a shell on a machine");
+        }
+        match &self.coordinator {
+            Some(_) => screen.message("\nCtrl-C removes everything."),
+            None => line(&format!("slipstream run terminate {short}"), "removes everything"),
         }
     }
 

@@ -139,6 +139,7 @@ fn exit_codes_are_those_of_the_glossary() {
         ("run launch too-many", 6),
         ("run wait 1a2b3c4d --for gone --timeout 1s", 8),
         ("ssh 1a2b3c4d web.2", 3),
+        ("ssh 1a2b3c4d web.1", 3),
     ] {
         let (found, out, err) = coordinator.run(line);
         assert_eq!(found, code, "{line}\n{out}\n{err}");

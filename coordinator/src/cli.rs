@@ -87,6 +87,7 @@ impl DevOptions {
         let mut clouds = BTreeMap::from([("processes".to_owned(), cloud("process"))]);
         if let Some(images) = &self.images {
             let mut local = cloud("qemu");
+            let images = std::path::absolute(images).unwrap_or_else(|_| images.clone());
             local.settings.insert("images".to_owned(), images.display().to_string().into());
             clouds.insert("local".to_owned(), local);
         }

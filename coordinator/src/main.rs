@@ -114,6 +114,8 @@ fn greet(coordinator: &RunningCoordinator, data: &Path) -> anyhow::Result<()> {
     files::write_atomic(&profile, text.as_bytes(), SECRET)
         .with_context(|| format!("cannot write {}", profile.display()))?;
     let profile = profile.display();
+    // A terminal is a person's; anything else may be a log.
+    let token = if std::io::stdout().is_terminal() { token } else { "(in the profile)" };
     println!("url      {url}\ntoken    {token}\nprofile  {profile}\nnext     slipstream profile use {profile}");
     Ok(())
 }

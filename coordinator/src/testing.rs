@@ -82,7 +82,10 @@ impl Harness {
     /// Starts a run and waits until its machine runs.
     pub(crate) async fn launch(&self) -> (RunHandle, Context) {
         let runs = &self.coordinator.app().runs;
-        let id = runs.launch("admin", plan(), vec!["test".to_owned()]).await.expect("launches");
+        let id = runs
+            .launch("admin", plan(), vec!["test".to_owned()], vec!["ssh-ed25519 A me".to_owned()])
+            .await
+            .expect("launches");
         let machine = self.machines.lock().await.recv().await.expect("a machine");
         let context = Context::from_user_data(machine.user_data.as_bytes()).expect("a context");
         assert_eq!(context.run, id);

@@ -28,18 +28,14 @@ need cpio modprobe
 mkdir -p "$out"
 lock "$out"
 kernel=$("$here/kernel.sh" "$cache")
-# Not busybox-static: its wget and nc crash now and then in getaddrinfo, which a static
-# glibc cannot serve.
-unpack_package busybox "$cache"
+unpack_package busybox-static "$cache"
 busybox=$unpacked/bin/busybox
 [ -e "$busybox" ] || busybox=$unpacked/usr/bin/busybox
-unpack_package libc6 "$cache"
-libc6=$unpacked
 
 # ttyS0 is where the coordinator reads the boot log. The root is the initrd itself.
 append="console=ttyS0 panic=5"
 inputs=$({
-    digest "$0" "$here/lib.sh" "$agent" "$busybox" "$kernel/vmlinuz" "$libc6"/lib/*/libc.so.6
+    digest "$0" "$here/lib.sh" "$agent" "$busybox" "$kernel/vmlinuz"
     (cd "$here" && find busybox common -type f | sort | xargs sha256sum)
 } | digest -)
 if has_digest "$out" "$inputs"; then
@@ -48,7 +44,7 @@ fi
 
 work=$(mktemp -d "$out/.work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-root=$(realpath "$work")/root
+root=$work/root
 mkdir -m 0755 "$root"
 for dir in bin dev etc proc root run sbin sys tmp usr/bin usr/sbin var/www mnt opt home; do
     mkdir -p "$root/$dir"
@@ -62,9 +58,6 @@ chmod 0755 "$root/init" "$root/etc/agent" "$root/etc/acpi/PWRF/00000080"
 install -m 0755 "$here/common/udhcpc.script" "$root/etc/udhcpc.script"
 
 install -m 0755 "$busybox" "$root/bin/busybox"
-# The C library where the program's loader looks for it.
-(cd "$libc6" && find . \( -name 'ld-linux*' -o -name libc.so.6 -o -name libresolv.so.2 \) |
-    cpio --quiet -pdL "$root")
 # The image has what its own busybox offers, each where scripts expect it.
 "$busybox" --list-full | while read -r applet; do
     [ -e "$root/$applet" ] || ln -s /bin/busybox "$root/$applet"

@@ -112,6 +112,10 @@ pub struct LaunchRequest {
     /// Free words to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Public keys that may log in to its machines by ssh: lines of an `authorized_keys` file, without
+    /// options; at most 32, of 16 KiB together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
 }
 
 /// A run in a list.

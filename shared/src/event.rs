@@ -60,6 +60,9 @@ pub enum Event {
         /// Free words given at launch.
         #[serde(default)]
         tags: Vec<String>,
+        /// Public keys that may log in to its machines by ssh.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ssh_keys: Vec<String>,
     },
     /// The run is in another state now.
     StateChanged {
@@ -114,7 +117,7 @@ pub enum Event {
         /// On the network of the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         private: Option<String>,
-        /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
+        /// `host` or `host:port` where its ssh server is reached from outside.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ssh: Option<String>,
     },
@@ -228,11 +231,49 @@ pub enum Event {
         #[serde(default)]
         unexpected: bool,
     },
+    /// Something worth knowing that is no failure, such as machines that are slower than usual.
+    Noted {
+        /// What.
+        message: String,
+    },
     /// Something the run could do nothing about yet, such as a cloud that does not answer.
     Trouble {
         /// What failed, on what, why.
         message: String,
     },
+}
+
+impl Event {
+    /// The instance it is about, if it is about one.
+    #[must_use]
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Event::LaunchIntended { instance, .. }
+            | Event::Launched { instance, .. }
+            | Event::LaunchFailed { instance, .. }
+            | Event::MachineRunning { instance, .. }
+            | Event::AddressKnown { instance, .. }
+            | Event::Enrolled { instance, .. }
+            | Event::EnrolmentRefused { instance, .. }
+            | Event::StepStarted { instance, .. }
+            | Event::StepFinished { instance, .. }
+            | Event::InstanceReady { instance }
+            | Event::WaitBegan { instance, .. }
+            | Event::WaitEnded { instance, .. }
+            | Event::ReportFinished { instance, .. }
+            | Event::TerminateIntended { instance, .. }
+            | Event::MachineGone { instance, .. } => Some(instance),
+            Event::AbortRaised { instance, .. } => instance.as_ref(),
+            Event::Accepted { .. }
+            | Event::StateChanged { .. }
+            | Event::ParameterSet { .. }
+            | Event::ParameterUnset { .. }
+            | Event::AbortCancelled
+            | Event::TerminateRequested
+            | Event::Noted { .. }
+            | Event::Trouble { .. } => None,
+        }
+    }
 }
 
 /// How a script ended.

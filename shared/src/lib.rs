@@ -15,5 +15,6 @@ pub mod module;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;
+pub mod ssh_key;
 pub mod state;
 pub mod template;

@@ -219,7 +219,7 @@ pub enum Down {
         last_op: u64,
     },
     /// What to run. Sent after `Hello` and again whenever it changes.
-    Plan(AgentPlan),
+    Plan(Box<AgentPlan>),
     /// Still here; sent when nothing else was for [`HEARTBEAT_SECONDS`].
     Heartbeat,
     /// The answer to a question.
@@ -330,6 +330,12 @@ pub struct AgentPlan {
     /// The package manager family of the image, such as `debian`, where its module says it.
     #[serde(default)]
     pub platform: Option<String>,
+    /// Public keys to let in as `login`; empty for what is no machine of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// The user for ssh.
+    #[serde(default)]
+    pub login: String,
 }
 
 /// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.
@@ -367,7 +373,7 @@ mod tests {
         let plan = AgentPlan { finished: BTreeMap::from([(3, result.clone())]), ..AgentPlan::default() };
         let refused = RefusedChange { code: RefusedCode::UnknownKey, message: "no".into() };
         for down in [
-            Down::Plan(plan),
+            Down::Plan(Box::new(plan)),
             Down::Answer { id: 7, reply: Reply::Refused(refused.clone()) },
             Down::Answer { id: 7, reply: Reply::Value { value: None } },
             Down::Done { op: 1, refused: Some(refused) },

@@ -286,7 +286,7 @@ impl Link {
         match down {
             Down::Plan(plan) => {
                 self.set_abort(plan.abort.clone());
-                self.plan.send_replace(Some(plan));
+                self.plan.send_replace(Some(*plan));
             }
             Down::Answer { id, reply } => {
                 if let Some(question) = self.state().questions.remove(&id) {

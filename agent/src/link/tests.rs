@@ -88,7 +88,7 @@ async fn when_the_run_has_ended_every_question_ends() {
 async fn a_plan_brings_the_abort_along() {
     let (_folder, link) = link();
     let finished = BTreeMap::from([(0, StepResult::default())]);
-    link.receive(Down::Plan(AgentPlan { abort: Some("why".into()), finished, ..AgentPlan::default() }));
+    link.receive(Down::Plan(Box::new(AgentPlan { abort: Some("why".into()), finished, ..AgentPlan::default() })));
     assert_eq!(link.aborted().await, "why");
     link.receive(Down::AbortCancelled);
     assert_eq!(*link.abort().borrow(), None);

@@ -23,6 +23,7 @@ use slipstream_shared::{
 use crate::{
     agent::{Agent, Stage},
     durable::write_atomic,
+    login,
     trouble::say,
 };
 
@@ -37,6 +38,7 @@ async fn deploy(agent: &Arc<Agent>) {
     let mut plans = agent.link.plan();
     let _ = plans.wait_for(Option::is_some).await;
     let current = || plans.borrow().clone().unwrap_or_default();
+    login::let_in(agent, &current());
     let mut index = 0;
     while index < current().deploy {
         let plan = current();

@@ -14,6 +14,7 @@ use crate::{
     args::{assignment, duration},
     context::Context,
     exit::Exit,
+    keys::KeyOptions,
     watch::{Until, Watch},
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct LaunchOptions {
     /// From launch to Ready, as in 20m; then the run is aborted
     #[arg(long, value_parser = duration, help_heading = "Launch")]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) keys: KeyOptions,
 }
 
 fn count(text: &str) -> Result<(String, u32), String> {
@@ -53,7 +56,7 @@ fn keep_running() -> impl clap::builder::TypedValueParser<Value = KeepRunning> {
 
 impl LaunchOptions {
     /// The request they mean.
-    pub(crate) fn request(&self, module: &str) -> LaunchRequest {
+    pub(crate) fn request(&self, module: &str, ssh_keys: Vec<String>) -> LaunchRequest {
         let cloud = |text: &String| match text.split_once('=') {
             Some((node, cloud)) => (node.to_owned(), cloud.to_owned()),
             None => ("*".to_owned(), text.clone()),
@@ -66,6 +69,7 @@ impl LaunchOptions {
             keep_running: self.keep_running,
             timeout: self.timeout.map(|t| t.as_secs()),
             tags: self.tag.clone(),
+            ssh_keys,
         }
     }
 }
@@ -90,7 +94,8 @@ pub(super) async fn run(
     wait: bool,
 ) -> anyhow::Result<Exit> {
     let screen = &context.screen;
-    let run = launch(&client, &options.request(module)).await?;
+    let ssh_keys = options.keys.read(context, &client).await?;
+    let run = launch(&client, &options.request(module, ssh_keys)).await?;
     let short = run.summary.id.short();
     if !wait {
         screen.message(&format!("Launched {}; look with: slipstream run wait {short}", run.summary.module));
@@ -126,13 +131,13 @@ mod tests {
         let line = "x --set a=b=c --set web:port= --cloud geneva --cloud db=local --count web=3 --keep-running on-error \
                     --tag t --timeout 20m";
         let options = Options::try_parse_from(line.split_whitespace()).map_err(|e| e.to_string()).expect("valid");
-        let request = options.options.request("apps/lamp@4");
+        let request = options.options.request("apps/lamp@4", vec!["key".into()]);
         let json = serde_json::to_value(&request).expect("serializes");
         assert_eq!(
             json,
             serde_json::json!({
                 "module": "apps/lamp@4", "set": {"a": "b=c", "web:port": ""}, "cloud": {"*": "geneva", "db": "local"},
-                "count": {"web": 3}, "keep_running": "on-error", "timeout": 1200, "tags": ["t"]
+                "count": {"web": 3}, "keep_running": "on-error", "timeout": 1200, "tags": ["t"], "ssh_keys": ["key"]
             })
         );
     }

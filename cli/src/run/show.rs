@@ -56,12 +56,17 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
 }
 
 /// What a run that was watched has come to.
-pub(crate) async fn results(context: &Context, client: &Client, run: &str, progress: &Progress) -> anyhow::Result<()> {
+pub(crate) async fn results(
+    context: &Context,
+    client: &Client,
+    run: &str,
+    progress: &Progress,
+) -> anyhow::Result<RunDetail> {
     let run = client.run(run).await?;
     let screen = &context.screen;
     if screen.is_json() {
         screen.json(&run)?;
-        return Ok(());
+        return Ok(run);
     }
     let phases = progress.phases();
     if !phases.is_empty() {
@@ -81,7 +86,7 @@ pub(crate) async fn results(context: &Context, client: &Client, run: &str, progr
         pair(screen, &node.instance.to_string(), &screen.out.tone(Tone::Said, &text))?;
     }
     outputs(screen, &run)?;
-    Ok(())
+    Ok(run)
 }
 
 fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {

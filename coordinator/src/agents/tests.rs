@@ -83,7 +83,8 @@ impl Link {
         let mut link = Link::open(harness, key, certificate).await;
         link.hello();
         assert!(matches!(link.hear().await, Some(Down::Hello { .. })));
-        assert!(matches!(link.hear().await, Some(Down::Plan(_))));
+        let Some(Down::Plan(plan)) = link.hear().await else { panic!("no plan") };
+        assert_eq!((plan.ssh_keys.as_slice(), plan.login.as_str()), (&["ssh-ed25519 A me".to_owned()][..], "root"));
         link
     }
 }

@@ -5,7 +5,7 @@
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use slipstream_shared::{api::LaunchRequest, id::RunId};
+use slipstream_shared::{api::LaunchRequest, id::RunId, ssh_key::check_all};
 
 use super::error::{ApiError, Code};
 use crate::{
@@ -34,6 +34,7 @@ pub(super) async fn launch(
     key: Option<&str>,
     request: LaunchRequest,
 ) -> Result<RunId, ApiError> {
+    check_all(&request.ssh_keys).map_err(|why| ApiError::new(Code::InvalidRequest, format!("`ssh_keys`: {why}")))?;
     let id = app.seam.run_id();
     let id = match key {
         Some(key) => {
@@ -47,7 +48,7 @@ pub(super) async fn launch(
     };
     let options = LaunchOptions { default_cloud: only_cloud(app), ..LaunchOptions::from(&request) };
     let plan = app.catalogue.resolve(&request.module, &options).await?;
-    Ok(app.runs.launch_as(id, &user.name, plan, request.tags).await?)
+    Ok(app.runs.launch_as(id, &user.name, plan, request.tags, request.ssh_keys).await?)
 }
 
 /// Where there is no choice, nobody has to choose.

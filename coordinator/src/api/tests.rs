@@ -302,6 +302,7 @@ async fn an_idempotency_key_gives_one_run_and_belongs_to_one_request() {
         (json!({"module": "t/one", "set": {"nonsense": "1"}}), 422, "invalid_launch"),
         (json!({"module": "t/one", "cloud": {"*": "mars"}}), 422, "invalid_launch"),
         (json!({"modul": "t/one"}), 400, "invalid_request"),
+        (json!({"module": "t/one", "ssh_keys": ["ssh-ed25519 AAAA"]}), 400, "invalid_request"),
     ] {
         let answered = code(&mut client, Method::POST, "/api/v1/runs", Some(body.clone())).await;
         assert_eq!(answered, (status, word.to_owned()), "{body}");

@@ -33,9 +33,20 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// The kind of cloud, such as `qemu`.
     fn kind(&self) -> &'static str;
 
+    /// Whether what it launches are machines of their own, so that a run may decide who logs in to them.
+    fn launches_machines(&self) -> bool {
+        true
+    }
+
     /// Where machines of this cloud reach the coordinator's agent port, best first: hosts without
     /// scheme or port, such as `10.0.2.2`.
     fn coordinator_hosts(&self) -> Vec<String>;
+
+    /// What people should know about the machines it launches, once it has launched one: that they are
+    /// slower than usual, for example.
+    fn remark(&self) -> Option<String> {
+        None
+    }
 
     /// Says whether machines can be launched: programs and images there, credentials good. Changes
     /// nothing.

@@ -61,6 +61,10 @@ impl Connector for ProcessCloud {
         KIND.name
     }
 
+    fn launches_machines(&self) -> bool {
+        false
+    }
+
     fn coordinator_hosts(&self) -> Vec<String> {
         vec![Ipv4Addr::LOCALHOST.to_string()]
     }

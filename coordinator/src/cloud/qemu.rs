@@ -100,6 +100,10 @@ impl Connector for QemuCloud {
         .await
     }
 
+    fn remark(&self) -> Option<String> {
+        self.accel.remark()
+    }
+
     async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
         self.validate(Some(&request.image)).await?;
         let (images, wanted) = (self.images.clone(), request.image.clone());

@@ -149,7 +149,8 @@ impl Actor {
     pub(super) fn attach(&mut self, claim: &Claim) -> Result<AgentLink, RunError> {
         let id = &claim.instance;
         let enrolled = part_of(&self.run, claim).filter(|i| i.key.as_ref() == Some(&claim.key));
-        let (Some(instance), Some(plan)) = (enrolled, self.run.agent_plan(id)) else {
+        let plan = self.run.agent_plan(id, self.is_own_machine(id));
+        let (Some(instance), Some(plan)) = (enrolled, plan) else {
             let reason = format!("{id} is no longer part of run {}, or was replaced", self.run.id.short());
             return Err(Refused::Gone(reason).into());
         };
@@ -159,7 +160,7 @@ impl Actor {
         let coordinator = env!("CARGO_PKG_VERSION").to_owned();
         let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op };
         let report = self.wants_report(id).then_some(Down::Report);
-        for line in [hello, Down::Plan(plan)].into_iter().chain(report) {
+        for line in [hello, Down::Plan(Box::new(plan))].into_iter().chain(report) {
             tx.try_send(line).map_err(|_| stopping())?;
         }
         self.forget_waits_of(id);

@@ -188,6 +188,9 @@ impl Actor {
         if self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended) {
             return;
         }
+        if result.is_ok() {
+            self.note_remark(turn, &instance);
+        }
         let event = match result {
             Ok(machine) => Event::Launched { instance, attempt, machine },
             Err(e) => {
@@ -196,6 +199,15 @@ impl Actor {
             }
         };
         self.record(turn, Author::System, None, event);
+    }
+
+    /// Puts on record, once, what people should know about the machines of a cloud.
+    fn note_remark(&mut self, turn: &mut Turn, instance: &InstanceId) {
+        let connector = self.run.node(instance).and_then(|node| self.world.clouds.get(&node.cloud));
+        let message = connector.and_then(|connector| connector.remark());
+        if let Some(message) = message.filter(|m| !self.run.notes.contains(m)) {
+            self.record(turn, Author::System, None, Event::Noted { message });
+        }
     }
 
     /// Notes that a command is to be tried again, and records why it has failed.

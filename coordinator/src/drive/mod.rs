@@ -178,15 +178,28 @@ impl Runs {
     ///
     /// # Errors
     /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
-    pub async fn launch(&self, owner: &str, plan: Plan, tags: Vec<String>) -> Result<RunId, RunError> {
-        self.launch_as(self.world.seam.run_id(), owner, plan, tags).await
+    pub async fn launch(
+        &self,
+        owner: &str,
+        plan: Plan,
+        tags: Vec<String>,
+        ssh_keys: Vec<String>,
+    ) -> Result<RunId, RunError> {
+        self.launch_as(self.world.seam.run_id(), owner, plan, tags, ssh_keys).await
     }
 
     /// The same, with an id that was chosen before. If there is a run with it already, this is it.
     ///
     /// # Errors
     /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
-    pub async fn launch_as(&self, id: RunId, owner: &str, plan: Plan, tags: Vec<String>) -> Result<RunId, RunError> {
+    pub async fn launch_as(
+        &self,
+        id: RunId,
+        owner: &str,
+        plan: Plan,
+        tags: Vec<String>,
+        ssh_keys: Vec<String>,
+    ) -> Result<RunId, RunError> {
         for node in plan.nodes.values() {
             if !self.world.clouds.contains_key(&node.cloud) {
                 let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
@@ -199,7 +212,7 @@ impl Runs {
             at: timestamp(self.world.seam.now()),
             by: Author::User(owner.to_owned()),
             op: None,
-            event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags },
+            event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags, ssh_keys },
         };
         let run = Run::begin(id, &record).expect("the first event is an Accepted");
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);

@@ -110,7 +110,8 @@ impl Actor {
         if !matches!(state, Machine::Launched | Machine::Running) {
             return;
         }
-        let addresses = (&observed.public, &observed.private, &observed.ssh);
+        let ssh = self.ssh(id, observed);
+        let addresses = (&observed.public, &observed.private, &ssh);
         let known = (&instance.public, &instance.private, &instance.ssh);
         let (new, enrolled) = (addresses != known, instance.key.is_some());
         if observed.state == MachineState::Running {
@@ -119,8 +120,12 @@ impl Actor {
             }
             if new && (observed.public.is_some() || observed.private.is_some()) {
                 let (public, private) = (observed.public.clone(), observed.private.clone());
-                let (instance, ssh) = (id.clone(), observed.ssh.clone());
-                self.record(turn, Author::System, None, Event::AddressKnown { instance, public, private, ssh });
+                self.record(
+                    turn,
+                    Author::System,
+                    None,
+                    Event::AddressKnown { instance: id.clone(), public, private, ssh },
+                );
             }
             return;
         }
@@ -136,6 +141,17 @@ impl Actor {
             let event = Event::LaunchFailed { instance, attempt, reason, retry: false };
             self.record(turn, Author::System, None, event);
         }
+    }
+
+    /// Where the ssh server of a machine is. What runs on somebody's machine has none of its own.
+    fn ssh(&self, id: &InstanceId, observed: &Observed) -> Option<String> {
+        self.is_own_machine(id).then(|| observed.ssh.clone().or_else(|| observed.public.clone()))?
+    }
+
+    /// Whether an instance has a machine of its own, so that the run may decide who logs in to it.
+    pub(super) fn is_own_machine(&self, id: &InstanceId) -> bool {
+        let cloud = self.run.node(id).and_then(|node| self.world.clouds.get(&node.cloud));
+        cloud.is_some_and(|cloud| cloud.launches_machines())
     }
 
     fn missed(&mut self, turn: &mut Turn, id: &InstanceId) {

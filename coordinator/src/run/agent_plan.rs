@@ -14,9 +14,10 @@ use super::{Run, value::Evaluated};
 pub const READY_VARIABLE: &str = "SLIPSTREAM_READY";
 
 impl Run {
-    /// The plan of an instance. None: the run has no such instance.
+    /// The plan of an instance. None: the run has no such instance. Only on a machine of its own does the
+    /// agent learn whom to let in by ssh: the others run as somebody on somebody's machine.
     #[must_use]
-    pub fn agent_plan(&self, id: &InstanceId) -> Option<AgentPlan> {
+    pub fn agent_plan(&self, id: &InstanceId, own_machine: bool) -> Option<AgentPlan> {
         let (node, instance) = (self.node(id)?, self.instances.get(id)?);
         let steps = self.scripts(id).map(|(_, step)| agent_step(step)).collect();
         let finished = instance.steps.iter().filter_map(|(i, s)| s.result.clone().map(|r| (*i, r))).collect();
@@ -28,6 +29,8 @@ impl Run {
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
             env: self.script_variables(id, &node.cloud),
             platform: node.platform.clone(),
+            ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
+            login: node.login.clone(),
         })
     }
 

@@ -20,7 +20,7 @@ impl Run {
     /// Begins a run with its first event. None: that is not an `Accepted`.
     #[must_use]
     pub fn begin(id: RunId, record: &Record) -> Option<Self> {
-        let Event::Accepted { plan, owner, tags } = &record.event else { return None };
+        let Event::Accepted { plan, owner, tags, ssh_keys } = &record.event else { return None };
         let at = time_of(record);
         Some(Run {
             id,
@@ -31,6 +31,7 @@ impl Run {
             plan: (**plan).clone(),
             owner: owner.clone(),
             tags: tags.clone(),
+            ssh_keys: ssh_keys.clone(),
             state: RunState::Initializing,
             since: at,
             reached_ready: false,
@@ -38,6 +39,7 @@ impl Run {
             terminate: None,
             values: BTreeMap::new(),
             trouble: None,
+            notes: std::collections::BTreeSet::new(),
         })
     }
 
@@ -76,6 +78,10 @@ impl Run {
                 self.terminate.get_or_insert(at);
                 vec![]
             }
+            Event::Noted { message } => {
+                self.notes.insert(message.clone());
+                vec![]
+            }
             Event::Trouble { message } => {
                 self.trouble = Some(message.clone());
                 vec![]
@@ -91,7 +97,7 @@ impl Run {
     }
 
     fn apply_to_instance(&mut self, event: &Event, at: Millis) -> Vec<Leaf> {
-        let Some(id) = subject(event) else { return vec![] };
+        let Some(id) = event.instance() else { return vec![] };
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
         let values = |names: &[&str]| names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect();
         match event {
@@ -169,36 +175,6 @@ impl Instance {
     fn become_(&mut self, machine: Machine, at: Millis) {
         self.machine = machine;
         self.since = at;
-    }
-}
-
-/// The instance an event is about, if it is about one.
-#[must_use]
-pub fn subject(event: &Event) -> Option<&InstanceId> {
-    match event {
-        Event::LaunchIntended { instance, .. }
-        | Event::Launched { instance, .. }
-        | Event::LaunchFailed { instance, .. }
-        | Event::MachineRunning { instance, .. }
-        | Event::AddressKnown { instance, .. }
-        | Event::Enrolled { instance, .. }
-        | Event::EnrolmentRefused { instance, .. }
-        | Event::StepStarted { instance, .. }
-        | Event::StepFinished { instance, .. }
-        | Event::InstanceReady { instance }
-        | Event::WaitBegan { instance, .. }
-        | Event::WaitEnded { instance, .. }
-        | Event::ReportFinished { instance, .. }
-        | Event::TerminateIntended { instance, .. }
-        | Event::MachineGone { instance, .. } => Some(instance),
-        Event::AbortRaised { instance, .. } => instance.as_ref(),
-        Event::Accepted { .. }
-        | Event::StateChanged { .. }
-        | Event::ParameterSet { .. }
-        | Event::ParameterUnset { .. }
-        | Event::AbortCancelled
-        | Event::TerminateRequested
-        | Event::Trouble { .. } => None,
     }
 }
 

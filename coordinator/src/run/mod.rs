@@ -14,7 +14,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
@@ -44,6 +44,9 @@ pub struct Run {
     pub owner: String,
     /// Free words.
     pub tags: Vec<String>,
+    /// Public keys that may log in to its machines.
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
     /// Where it is, and since when.
     pub state: RunState,
     /// When it came there.
@@ -60,6 +63,9 @@ pub struct Run {
     pub values: BTreeMap<Key, Stored>,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
+    /// What was noted, likewise.
+    #[serde(default)]
+    pub notes: BTreeSet<String>,
 }
 
 /// An abort.
@@ -103,7 +109,7 @@ pub struct Instance {
     pub public: Option<String>,
     /// On the network of the run.
     pub private: Option<String>,
-    /// `host:port` of its ssh server, where that is not `public:22`.
+    /// `host` or `host:port` of its ssh server, if it has one of its own.
     pub ssh: Option<String>,
     /// SHA-256 of the key its agent has enrolled with.
     pub key: Option<String>,

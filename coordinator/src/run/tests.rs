@@ -79,7 +79,8 @@ struct Bench {
 
 impl Bench {
     fn new(plan: Plan) -> Self {
-        let accepted = Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![] };
+        let accepted =
+            Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
         Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
     }
@@ -375,7 +376,7 @@ fn text_made_of_references_does_not_grow_without_end() {
 }
 
 #[test]
-fn a_loopback_address_has_no_ssh_server_of_its_own() {
+fn an_address_alone_is_no_ssh_server() {
     let mut bench = Bench::new(plan());
     bench.settle();
     let mut known = |public: &str, ssh: Option<&str>| {
@@ -384,7 +385,6 @@ fn a_loopback_address_has_no_ssh_server_of_its_own() {
         bench.run.value(&key("web.1:url.ssh")).ok()
     };
     assert_eq!(known("127.8.1.2", None), None);
-    assert_eq!(known("198.18.0.1", None).as_deref(), Some("ssh://root@198.18.0.1"));
     assert_eq!(known("198.18.0.1", Some("127.0.0.1:2222")).as_deref(), Some("ssh://root@127.0.0.1:2222"));
 }
 
@@ -424,6 +424,13 @@ fn an_abort_can_be_raised_and_taken_back_by_parameter() {
     assert!(matches!(bench.run.agent_change(&id("web.1"), &set), Err(Refused::Aborted { .. })));
     bench.change("web.1", &Change::CancelAbort);
     assert!(bench.run.agent_change(&id("web.1"), &set).is_ok());
+}
+
+#[test]
+fn only_a_machine_of_its_own_is_told_whom_to_let_in() {
+    let bench = Bench::new(plan());
+    let keys = |own| bench.run.agent_plan(&id("web.1"), own).expect("an instance").ssh_keys;
+    assert_eq!((keys(true), keys(false)), (vec!["key".to_owned()], vec![]));
 }
 
 #[test]

@@ -370,7 +370,7 @@ fn link(world: &Shared, out: UnboundedSender<Down>) {
     locked.links += 1;
     locked.questions.clear();
     let _ = out.send(Down::Hello { protocol: 1, coordinator: "test".to_owned(), last_op: locked.last_op });
-    let _ = out.send(Down::Plan(AgentPlan { abort: locked.abort.clone(), ..locked.plan.clone() }));
+    let _ = out.send(Down::Plan(Box::new(AgentPlan { abort: locked.abort.clone(), ..locked.plan.clone() })));
     locked.out = Some(out);
     world.1.notify_all();
 }

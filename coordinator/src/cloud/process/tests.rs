@@ -151,6 +151,11 @@ async fn an_agent_that_cannot_start_leaves_no_machine() {
 }
 
 #[test]
+fn nobody_is_let_in_where_the_machine_is_somebodys() {
+    assert!(!Cloud::new(SCRIPT).open().launches_machines());
+}
+
+#[test]
 fn addresses_are_of_their_own_and_come_again() {
     let mut used = HashMap::new();
     for n in 0..5_000 {

@@ -31,7 +31,7 @@ const PROBE: Duration = Duration::from_secs(8);
 pub(super) struct Accel {
     setting: Setting,
     cache: PathBuf,
-    chosen: OnceCell<&'static str>,
+    chosen: OnceCell<Chosen>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,13 @@ enum Setting {
     Auto,
     Kvm,
     Tcg,
+}
+
+/// What `auto` has come to.
+#[derive(Debug)]
+struct Chosen {
+    accel: &'static str,
+    remark: Option<String>,
 }
 
 /// An earlier answer.
@@ -82,11 +89,18 @@ impl Accel {
         match self.setting {
             Setting::Kvm => Ok("kvm"),
             Setting::Tcg => Ok(TCG),
-            Setting::Auto => self.chosen.get_or_try_init(|| self.find_out(qemu, image)).await.copied(),
+            Setting::Auto => {
+                self.chosen.get_or_try_init(|| self.find_out(qemu, image)).await.map(|chosen| chosen.accel)
+            }
         }
     }
 
-    async fn find_out(&self, qemu: &Path, image: &Image) -> Result<&'static str, CloudError> {
+    /// Why guests are slow, once that is known.
+    pub(super) fn remark(&self) -> Option<String> {
+        self.chosen.get().and_then(|chosen| chosen.remark.clone())
+    }
+
+    async fn find_out(&self, qemu: &Path, image: &Image) -> Result<Chosen, CloudError> {
         let of = identity(qemu);
         let earlier = fs::read(&self.cache).ok().and_then(|json| serde_json::from_slice::<Answer>(&json).ok());
         let answer = match earlier.filter(|answer| answer.of == of) {
@@ -94,7 +108,8 @@ impl Accel {
             None => self.ask(qemu, image, of).await,
         };
         tracing::info!(kvm = answer.works, why = answer.why, "virtual machines on this host");
-        Ok(if answer.works { "kvm" } else { TCG })
+        let slow = || format!("no KVM here, so machines are emulated (TCG), several times slower: {}", answer.why);
+        Ok(Chosen { accel: if answer.works { "kvm" } else { TCG }, remark: (!answer.works).then(slow) })
     }
 
     async fn ask(&self, qemu: &Path, image: &Image, of: String) -> Answer {

@@ -269,7 +269,10 @@ async fn what_is_missing_is_named_with_its_remedy() {
         async move { connector.validate(Some("debian-12")).await.map_err(|e| e.to_string()) }
     };
     let error = missing("qemu = '/none/qemu'").await.expect_err("missing");
-    assert_eq!(error, "/none/qemu is not installed (correct the setting that names it, or apt install qemu-system-x86)");
+    assert_eq!(
+        error,
+        "/none/qemu is not installed (correct the setting that names it, or apt install qemu-system-x86)"
+    );
     let error = missing("qemu = 'sh'\nvde_switch = 'none'").await.expect_err("missing");
     assert_eq!(error, "none is not installed (apt install vde2)");
     if let Err(error) = missing("qemu = 'sh'\nvde_switch = 'sh'").await

@@ -174,7 +174,7 @@ impl Site {
     }
 
     pub(super) async fn try_launch(&self, plan: Plan) -> Result<RunId, RunError> {
-        self.runs().launch("ann", plan, vec![]).await
+        self.runs().launch("ann", plan, vec![], vec![]).await
     }
 
     pub(super) async fn list(&self) -> Vec<RunSummary> {
@@ -185,7 +185,7 @@ impl Site {
     pub(super) async fn launch_somehow(&self, plan: Plan) -> RunId {
         let runs = self.runs();
         tokio::select! {
-            id = runs.launch("ann", plan, vec![]) => id.expect("accepted"),
+            id = runs.launch("ann", plan, vec![], vec![]) => id.expect("accepted"),
             () = self.store.died.notified() => {
                 self.store.died.notify_one();
                 let found = start(&self.store, &self.cloud, &Seam::seeded(3)).await.list(None, 2).await.expect("listed");
