@@ -1,12 +1,19 @@
 //! `slipstream up`: from a folder of module files to a running application in one command, and back.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use slipstream_shared::{
     api::{LaunchRequest, RunDetail},
     client::Client,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 use crate::{
     context::{Context, connect},
@@ -92,6 +99,23 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
     match result {
         Err(error) => Ok(crate::exit::of(&error)),
         Ok(exit) => clean.map(|()| exit),
+    }
+}
+
+/// Removes the runs that were launched beside ours: without their coordinator nobody could.
+async fn others(context: &Context, client: &Client) -> anyhow::Result<()> {
+    let mut told = HashSet::new();
+    loop {
+        let runs = client.runs(None, 500).await?.items;
+        let left: Vec<_> = runs.into_iter().filter(|run| !run.state.is_final()).map(|run| run.id).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for run in left.into_iter().filter(|run| told.insert(*run)) {
+            context.screen.message(&format!("Removing run {}, launched beside it.", run.short()));
+            client.terminate(&run.to_string()).await?;
+        }
+        sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -238,7 +262,8 @@ impl Session<'_> {
         result
     }
 
-    /// Removes the run and stops the coordinator, if it is ours. A further interruption ends that.
+    /// Removes the run and, if the coordinator is ours, whatever else it runs; then stops it. A further
+    /// interruption ends that.
     async fn clean(&mut self) -> anyhow::Result<()> {
         let screen = &self.context.screen;
         let mut end = Ok(());
@@ -252,6 +277,12 @@ impl Session<'_> {
             };
             end = tokio::select! {
                 result = removal => result.map(drop),
+                () = self.interrupts.next() => return Err(self.give_up().await),
+            };
+        }
+        if let (Some(client), Some(_), Ok(())) = (&self.client, &self.coordinator, &end) {
+            end = tokio::select! {
+                result = others(self.context, client) => result,
                 () = self.interrupts.next() => return Err(self.give_up().await),
             };
         }
@@ -281,7 +312,7 @@ impl Session<'_> {
         match (&self.coordinator, self.short.is_empty()) {
             (None, _) => format!("run {0} may not be gone; try again: slipstream run terminate {0} --wait", self.short),
             (Some(_), _) if self.watch.as_ref().is_some_and(|w| w.progress.state().is_final()) => {
-                "the coordinator was killed; everything of the run was gone before".to_owned()
+                format!("run {} is gone; others that were launched beside it may not be", self.short)
             }
             (Some(_), true) => "the coordinator was killed; there was no run".to_owned(),
             (Some(coordinator), false) => format!(

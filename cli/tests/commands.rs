@@ -79,7 +79,7 @@ fn answer(asked: &Asked, events: &str, ended: &AtomicBool) -> Reply {
         }
         ("GET", "/runs/1a2b3c4d") => Reply::new(200, detail(events, ended.load(Ordering::Relaxed))),
         ("GET", path) if path.starts_with("/runs?") => {
-            Reply::new(200, format!(r#"{{"items":[{}]}}"#, detail(events, false)))
+            Reply::new(200, format!(r#"{{"items":[{}]}}"#, detail(events, ended.load(Ordering::Relaxed))))
         }
         ("GET", path) if path.contains("/events?after=") => {
             let after: usize = path.split('=').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);

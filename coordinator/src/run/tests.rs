@@ -376,7 +376,7 @@ fn text_made_of_references_does_not_grow_without_end() {
 }
 
 #[test]
-fn an_address_alone_is_no_ssh_server() {
+fn a_loopback_address_has_no_ssh_server_of_its_own() {
     let mut bench = Bench::new(plan());
     bench.settle();
     let mut known = |public: &str, ssh: Option<&str>| {
@@ -385,6 +385,7 @@ fn an_address_alone_is_no_ssh_server() {
         bench.run.value(&key("web.1:url.ssh")).ok()
     };
     assert_eq!(known("127.8.1.2", None), None);
+    assert_eq!(known("198.18.0.1", None).as_deref(), Some("ssh://root@198.18.0.1"));
     assert_eq!(known("198.18.0.1", Some("127.0.0.1:2222")).as_deref(), Some("ssh://root@127.0.0.1:2222"));
 }
 

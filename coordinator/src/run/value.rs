@@ -325,10 +325,12 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// `ssh://login@host[:port]`, where the cloud says that an ssh server is there: an address alone is none.
+/// `ssh://login@host[:port]`. None for a loopback address: the ssh server there, if any, is this host's.
 #[must_use]
 pub fn ssh_url(instance: &Instance, login: &str) -> Option<String> {
-    instance.ssh.as_ref().map(|host| format!("ssh://{login}@{host}"))
+    let own = |address: &&String| !address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let host = instance.ssh.as_ref().or_else(|| instance.public.as_ref().filter(own))?;
+    Some(format!("ssh://{login}@{host}"))
 }
 
 fn vmstate(instance: &Instance) -> &'static str {
