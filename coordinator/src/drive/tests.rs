@@ -18,7 +18,7 @@ use crate::{
         CloudError,
         fake::{Fault, Habits},
     },
-    run::change::Refused,
+    run::{change::Refused, decide::BOOT_DEADLINE},
 };
 
 fn key(text: &str) -> Key {
@@ -84,6 +84,23 @@ async fn killed_after_any_record_of_its_end_it_still_ends() {
             assert!(point > 2, "the end has more records than that");
             return;
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_launch_was_not_recorded_is_adopted() {
+    let mut site = Site::new().await;
+    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
+    let run = site.launch(plan(2)).await;
+    site.play_agents(Script::Succeed);
+    // The coordinator dies between the launch and its record: the intent is durable, the outcome is not.
+    site.die_before_launched();
+    assert!(site.restart_when_dead().await, "it has launched");
+    assert_eq!(site.cloud.machines(), 2);
+    site.wait_for(run, RunState::Ready).await;
+    assert_eq!(site.cloud.machines(), 2);
+    for key in site.attempts(run).await {
+        assert_eq!((key.attempt, site.cloud.launches(&key)), (1, 1), "{}", key.instance);
     }
 }
 
@@ -286,7 +303,7 @@ async fn a_repeated_change_is_applied_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_acknowledges_nothing() {
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let run = site.launch(plan(1)).await;
     let handle = site.handle(run).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -294,11 +311,10 @@ async fn a_store_that_fails_acknowledges_nothing() {
     let error = handle.set(ann(), key("web.1:greeting"), Some("x".into())).await.expect_err("not durable");
     assert!(matches!(error, RunError::Store(_)), "{error}");
     assert_eq!(handle.parameter(&key("web.1:greeting")).await.expect("read").value, None);
-    // A machine is lost, which cannot be recorded, again and again; who asks is answered all the same.
-    let lost = site.next_start().await.machine;
-    site.cloud.vanish(&lost);
-    for _ in 0..60 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    // The machine never enrols, which cannot be recorded, again and again; who asks is answered all the same.
+    tokio::time::sleep(Duration::from_millis(2 * BOOT_DEADLINE)).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(handle.detail().await.expect("read").summary.abort, None);
     }
     site.fill_disk(false);

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -35,6 +35,8 @@ struct Store {
     inner: Arc<MemoryBackend>,
     full: Arc<AtomicBool>,
     left: AtomicI64,
+    /// It dies instead of recording what contains this.
+    forbidden: Mutex<Option<&'static str>>,
     died: Notify,
 }
 
@@ -43,6 +45,12 @@ impl Backend for Store {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         if self.full.load(Ordering::SeqCst) {
             return Err(StoreError::Full { path: "here".into() });
+        }
+        let forbidden = *self.forbidden.lock().expect("not poisoned");
+        let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|w| w == text.as_bytes());
+        if forbidden.is_some_and(|text| batch.writes.iter().any(|(_, v)| v.as_ref().is_some_and(|v| holds(v, text)))) {
+            self.left.store(0, Ordering::SeqCst);
+            self.died.notify_one();
         }
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left < 1 {
@@ -155,7 +163,13 @@ impl Site {
         let inner = Arc::new(MemoryBackend::new());
         let full = Arc::new(AtomicBool::new(false));
         let left = AtomicI64::new(i64::MAX);
-        let store = Arc::new(Store { inner: Arc::clone(&inner), full: Arc::clone(&full), left, died: Notify::new() });
+        let store = Arc::new(Store {
+            inner: Arc::clone(&inner),
+            full: Arc::clone(&full),
+            left,
+            forbidden: Mutex::default(),
+            died: Notify::new(),
+        });
         let starts = Some(cloud.starts());
         let runs = watch::Sender::new(start(&store, &cloud, &seam).await);
         Site { seam, cloud, inner, store, full, runs, starts }
@@ -163,6 +177,10 @@ impl Site {
 
     pub(super) fn die_after(&self, appends: i64) {
         self.store.left.store(appends, Ordering::SeqCst);
+    }
+
+    pub(super) fn die_before_launched(&self) {
+        *self.store.forbidden.lock().expect("not poisoned") = Some("\"kind\":\"launched\"");
     }
 
     pub(super) fn fill_disk(&self, full: bool) {
@@ -239,7 +257,7 @@ impl Site {
         self.seam = Seam::seeded(9);
         let left = AtomicI64::new(i64::MAX);
         let (inner, full) = (Arc::clone(&self.inner), Arc::clone(&self.full));
-        self.store = Arc::new(Store { inner, full, left, died: Notify::new() });
+        self.store = Arc::new(Store { inner, full, left, forbidden: Mutex::default(), died: Notify::new() });
         let runs = start(&self.store, &self.cloud, &self.seam).await;
         self.runs.send_replace(runs);
         true
