@@ -88,7 +88,7 @@ impl System {
             return;
         }
         if let Ok(mut console) = fs::OpenOptions::new().append(true).open(self.path("/dev/console")) {
-            let _ = writeln!(console, "slipstream-agent: {line}");
+            let _ = console.write_all(format!("slipstream-agent: {line}\n").as_bytes());
         }
     }
 

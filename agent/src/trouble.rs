@@ -1,13 +1,18 @@
 //! One log line per change of cause, however often something is tried.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use slipstream_shared::backoff::Backoff;
 
 /// Writes a line to standard error, which is the journal.
 pub fn say(line: impl Display) {
-    eprintln!("slipstream-agent: {line}");
+    // One write, so that what others write to the same console does not tear the line.
+    let _ = io::stderr().write_all(format!("slipstream-agent: {line}\n").as_bytes());
 }
 
 /// A random number, for jitter.

@@ -102,8 +102,10 @@ impl Vm {
     /// There is none; the console is shown.
     pub async fn says(&self, text: &str) -> Vec<String> {
         let look = || async {
-            let found: Vec<String> =
-                self.console().lines().filter(|line| line.contains(text)).map(str::to_owned).collect();
+            // A line that has no end yet is still being written.
+            let console = self.console();
+            let whole = console.split_inclusive('\n').filter(|line| line.ends_with('\n') && line.contains(text));
+            let found: Vec<String> = whole.map(|line| line.trim_end().to_owned()).collect();
             (!found.is_empty()).then_some(found)
         };
         let what = format!("`{text}` on the console");
