@@ -14,7 +14,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 local failure, 2 usage, 3 not set, 4 timeout, 5 run aborted, \
-6 agent or coordinator unreachable, 7 refused, 8 run has ended.\n\
+6 agent or coordinator unreachable, 7 refused, 8 run has ended, 9 written by somebody else meanwhile.\n\
 A key is `name` (of this machine), `node:name`, `node.index:name` or `ss:name` (of the run).";
 
 /// What the agent can do.
@@ -52,6 +52,9 @@ pub enum Command {
         /// While the coordinator is away, print the value seen last, if there is one.
         #[arg(long)]
         stale_ok: bool,
+        /// Print the revision instead of the value, without waiting: 0 if it was never written.
+        #[arg(long, conflicts_with_all = ["timeout", "noblock", "stale_ok"])]
+        revision: bool,
         /// Which one.
         key: String,
     },
@@ -60,6 +63,9 @@ pub enum Command {
         /// Also when the run is aborted.
         #[arg(long)]
         ignore_abort: bool,
+        /// Only if it still has this revision, else exit with 9; 0: only if it was never written.
+        #[arg(long, value_name = "N")]
+        if_revision: Option<u64>,
         /// Which one.
         key: String,
         /// Its value.
@@ -71,6 +77,9 @@ pub enum Command {
         /// Also when the run is aborted.
         #[arg(long)]
         ignore_abort: bool,
+        /// Only if it still has this revision, else exit with 9.
+        #[arg(long, value_name = "N")]
+        if_revision: Option<u64>,
         /// Which one.
         key: String,
     },

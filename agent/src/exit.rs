@@ -36,12 +36,14 @@ pub enum End {
     Unavailable,
     /// An unknown key, a value that does not fit, or something this machine may not do.
     Refused,
+    /// Somebody else has written it meanwhile.
+    Changed,
     /// The run has ended.
     Gone,
 }
 
 /// End, code of `slipstream-agent`, code of the `ss-` names.
-pub const TABLE: [(End, u8, u8); 10] = [
+pub const TABLE: [(End, u8, u8); 11] = [
     (End::Ok, 0, 0),
     (End::Failed, 1, 1),
     (End::Usage, 2, 2),
@@ -52,6 +54,7 @@ pub const TABLE: [(End, u8, u8); 10] = [
     (End::Unavailable, 6, 5),
     (End::Refused, 7, 7),
     (End::Gone, 8, 7),
+    (End::Changed, 9, 7),
 ];
 
 impl End {
@@ -70,6 +73,7 @@ impl From<RefusedCode> for End {
     fn from(code: RefusedCode) -> End {
         match code {
             RefusedCode::UnknownKey | RefusedCode::Invalid | RefusedCode::Denied => End::Refused,
+            RefusedCode::Changed => End::Changed,
             RefusedCode::Aborted => End::Aborted,
             RefusedCode::Gone => End::Gone,
             RefusedCode::Unavailable => End::Unavailable,

@@ -139,6 +139,7 @@ mod tests {
                 status,
                 code: code.into(),
                 detail: "no".into(),
+                revision: None,
                 problems: vec![],
             };
             of(&anyhow::Error::new(ClientError::Problem(Box::new(problem))).context("while launching"))

@@ -63,6 +63,18 @@ pub(crate) enum Command {
         /// The value
         #[arg(allow_hyphen_values = true)]
         value: String,
+        /// Only if it still has this revision (0: was never written), else end with 5
+        #[arg(long, value_name = "N")]
+        if_revision: Option<u64>,
+    },
+    /// Shows the last values a parameter had, newest first
+    #[command(after_help = "Example:\n  slipstream param history 1a2b3c4d web.1:port")]
+    History {
+        /// Id of the run, short or full
+        run: String,
+        /// Such as web.1:port
+        #[arg(value_parser = key)]
+        key: Key,
     },
     /// Takes the value of a parameter away
     #[command(after_help = "Example:\n  slipstream param unset 1a2b3c4d web.1:debug")]
@@ -117,11 +129,33 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
                 context.screen.json(&answer)?;
             }
         }
-        Command::Set { run, key, value } => client.set_parameter(&run, &key, &value).await?,
+        Command::Set { run, key, value, if_revision: None } => client.set_parameter(&run, &key, &value).await?,
+        Command::Set { run, key, value, if_revision: Some(revision) } => {
+            let parameter = client.set_parameter_if(&run, &key, &value, revision).await?;
+            if context.screen.is_json() {
+                context.screen.json(&parameter)?;
+            }
+        }
+        Command::History { run, key } => history(context, &run, &key).await?,
         Command::Unset { run, key } => client.unset_parameter(&run, &key).await?,
         Command::List { run, prefix } => list(context, &run, &prefix).await?,
     }
     Ok(Exit::Done)
+}
+
+async fn history(context: &Context, run: &str, key: &Key) -> anyhow::Result<()> {
+    let items = context.client()?.history(run, key).await?;
+    if context.screen.is_json() {
+        context.screen.json(&Page { items, next: None })?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["REVISION", "AT", "BY", "VALUE"]);
+    for write in &items {
+        let value = write.value.as_ref().map_or(Cell::toned("(unset)", Tone::Dim), Cell::from);
+        table.row([write.revision.to_string().into(), write.at.to_string().into(), write.by.to_string().into(), value]);
+    }
+    context.screen.table(&table, "Never written.")?;
+    Ok(())
 }
 
 async fn list(context: &Context, run: &str, prefix: &str) -> anyhow::Result<()> {

@@ -92,6 +92,18 @@ fn answer(asked: &Asked, events: &str, ended: &AtomicBool) -> Reply {
         }
         ("GET", path) if path.contains("/logs/web.1/1") => Reply::new(200, "first\nand last\n"),
         ("GET", path) if path.contains("?wait=") => Reply::problem(408, "wait_timeout", "not yet"),
+        ("PUT", path) if path.ends_with("/parameters/web.1:port") => {
+            assert!(asked.body.contains(r#""if_revision":3"#), "{}", asked.body);
+            Reply::problem(412, "revision_mismatch", "its revision is 4, not 3")
+        }
+        ("POST", path) if path.ends_with("/wait") && asked.body.contains("web[*]:port~^8") => {
+            Reply::new(200, r#"{"seq":4,"parameters":[]}"#)
+        }
+        ("GET", path) if path.ends_with("/parameters/web.1:port/history") => Reply::new(
+            200,
+            r#"{"items":[{"revision":4,"value":"80","by":"web.1","at":"2026-11-20T12:00:00Z"},
+                {"revision":3,"by":"user:ann","at":"2026-11-20T11:00:00Z"}]}"#,
+        ),
         ("GET", path) if path.ends_with("/parameters/web.1:port") => {
             Reply::new(200, r#"{"key":"web.1:port","value":"80","revision":4}"#)
         }
@@ -137,6 +149,10 @@ fn exit_codes_are_those_of_the_glossary() {
         ("param get 1a2b3c4d web.1:other", 3),
         ("param get 1a2b3c4d web.1:slow --wait 1s", 8),
         ("run launch too-many", 6),
+        ("param set 1a2b3c4d web.1:port 81 --if-revision 3", 5),
+        ("param wait 1a2b3c4d web[*]:port~^8", 0),
+        ("param wait 1a2b3c4d web[]:port", 2),
+        ("param history 1a2b3c4d web.1:port", 0),
         ("run wait 1a2b3c4d --for gone --timeout 1s", 8),
         ("ssh 1a2b3c4d web.2", 3),
         ("ssh 1a2b3c4d web.1", 3),

@@ -29,6 +29,9 @@ pub struct Problem {
     pub code: String,
     /// What failed, on what, why, and what to do.
     pub detail: String,
+    /// The revision that the parameter has, where another one was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
     /// Places in a module file, where that is what is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<FileProblem>,
@@ -269,6 +272,24 @@ pub struct Parameter {
 pub struct SetParameter {
     /// The new value.
     pub value: String,
+    /// Only if the parameter still has this revision; 0: only if it was never written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_revision: Option<u64>,
+}
+
+/// A value that a parameter had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ParameterWrite {
+    /// The number of the event that wrote it.
+    pub revision: u64,
+    /// What; absent when its value was taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Who.
+    pub by: Author,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
 }
 
 /// Waits until conditions hold.

@@ -15,8 +15,8 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, Problem, ReportInfo, RunDetail,
-        RunSummary, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite, Problem, ReportInfo,
+        RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -217,8 +217,26 @@ impl Client {
 
     /// Gives a parameter a value.
     pub async fn set_parameter(&self, run: &str, key: &Key, value: &str) -> Result<(), ClientError> {
-        let body = json(&SetParameter { value: value.to_owned() });
+        let body = json(&SetParameter { value: value.to_owned(), if_revision: None });
         self.done(Method::PUT, &parameter(run, key), body).await
+    }
+
+    /// Gives a parameter a value if it still has that revision; else the problem `revision_mismatch` says
+    /// which one it has.
+    pub async fn set_parameter_if(
+        &self,
+        run: &str,
+        key: &Key,
+        value: &str,
+        revision: u64,
+    ) -> Result<Parameter, ClientError> {
+        let body = json(&SetParameter { value: value.to_owned(), if_revision: Some(revision) });
+        self.call(Method::PUT, &parameter(run, key), body, None).await
+    }
+
+    /// The last values a parameter had, newest first.
+    pub async fn history(&self, run: &str, key: &Key) -> Result<Vec<ParameterWrite>, ClientError> {
+        self.all(&format!("{}/history", parameter(run, key))).await
     }
 
     /// Takes a parameter's value away.

@@ -186,6 +186,19 @@ pub enum Change {
         #[serde(default)]
         ignore_abort: bool,
     },
+    /// The same, but only if nobody has written it meanwhile; refused as [`RefusedCode::Changed`]. An agent
+    /// sends no further change before this one is answered, so that `last_op` says what became of it.
+    SetIf {
+        /// Which one.
+        key: Key,
+        /// None: unset.
+        value: Option<String>,
+        /// The revision it must have; 0: it was never written.
+        revision: u64,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
     /// Aborts the run.
     Abort {
         /// Why.
@@ -283,6 +296,9 @@ pub enum Reply {
     Value {
         /// None: not set.
         value: Option<String>,
+        /// The number of the event that wrote it; 0 for one that nobody has written.
+        #[serde(default)]
+        revision: u64,
     },
     /// The environment of a step.
     Env {
@@ -315,6 +331,8 @@ pub enum RefusedCode {
     UnknownKey,
     /// The value does not fit.
     Invalid,
+    /// Somebody else has written it meanwhile.
+    Changed,
     /// The instance may not do that.
     Denied,
     /// The run is aborted.
@@ -392,7 +410,7 @@ mod tests {
         for down in [
             Down::Plan(Box::new(plan)),
             Down::Answer { id: 7, reply: Reply::Refused(refused.clone()) },
-            Down::Answer { id: 7, reply: Reply::Value { value: None } },
+            Down::Answer { id: 7, reply: Reply::Value { value: None, revision: 0 } },
             Down::Done { op: 1, refused: Some(refused) },
         ] {
             let line = serde_json::to_string(&down).expect("serializes");

@@ -58,7 +58,8 @@ fn agent(command: Command) -> End {
         Command::Boot { context, state_dir, run_dir, root } => {
             boot::run(crate::agent::Options { context, state_dir, run_dir, root })
         }
-        Command::Get { timeout, noblock, ignore_abort, stale_ok, key } => {
+        Command::Get { revision: true, ignore_abort, key, .. } => parameter::revision(key, ignore_abort),
+        Command::Get { timeout, noblock, ignore_abort, stale_ok, key, .. } => {
             let get = parameter::Get { timeout: until(timeout), noblock, ignore_abort, stale_ok, key };
             match get.run() {
                 Ok(Some(value)) => print(&value),
@@ -66,8 +67,10 @@ fn agent(command: Command) -> End {
                 Err(end) => end,
             }
         }
-        Command::Set { ignore_abort, key, value } => parameter::set(key, Some(value), ignore_abort),
-        Command::Unset { ignore_abort, key } => parameter::set(key, None, ignore_abort),
+        Command::Set { ignore_abort, if_revision, key, value } => {
+            parameter::set_if(key, Some(value), if_revision, ignore_abort)
+        }
+        Command::Unset { ignore_abort, if_revision, key } => parameter::set_if(key, None, if_revision, ignore_abort),
         Command::Wait { timeout, ignore_abort, conditions } => {
             parameter::wait(until(timeout), ignore_abort, conditions)
         }

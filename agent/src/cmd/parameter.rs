@@ -60,7 +60,7 @@ pub(super) fn patiently(pending: &mut Pending, key: &str) -> io::Result<Answer> 
 /// The value an answer holds. An error has been shown already.
 pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
     match answer {
-        Answer::Value { value, stale } => {
+        Answer::Value { value, stale, .. } => {
             if stale {
                 eprintln!("the coordinator is away: this is the value seen last");
             }
@@ -71,8 +71,21 @@ pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
     }
 }
 
+/// Prints the revision of a parameter.
+pub(super) fn revision(key: String, ignore_abort: bool) -> End {
+    let get = Request::Get { key, wait: false, stale_ok: false, timeout: None, ignore_abort };
+    match client::call(&get) {
+        Answer::Value { revision, .. } => print(&revision.to_string()),
+        answer => end_of(answer),
+    }
+}
+
 pub(super) fn set(key: String, value: Option<String>, ignore_abort: bool) -> End {
-    end_of(client::call(&Request::Set { key, value, ignore_abort }))
+    set_if(key, value, None, ignore_abort)
+}
+
+pub(super) fn set_if(key: String, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> End {
+    end_of(client::call(&Request::Set { key, value, if_revision, ignore_abort }))
 }
 
 pub(super) fn abort(reason: Option<String>) -> End {

@@ -69,6 +69,10 @@ struct State {
     next_question: u64,
     outlets: BTreeMap<u32, Outlet>,
     out: Option<Sender>,
+    /// The last change that this connection has carried.
+    sent: u64,
+    /// The change that has to be answered before another one is sent.
+    held: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -90,6 +94,8 @@ impl Link {
             next_question: 1,
             outlets: BTreeMap::new(),
             out: None,
+            sent: 0,
+            held: None,
         };
         Ok(Link {
             state: Mutex::new(state),
@@ -216,6 +222,37 @@ impl Link {
         }
     }
 
+    /// Makes a change and waits for what the coordinator says about it, however long that takes. Nothing is
+    /// made while the coordinator is away: what was true when it was asked for may not be when it comes back.
+    ///
+    /// # Errors
+    /// It could not be written, so it is not made.
+    pub async fn change_and_know(&self, change: Change) -> io::Result<Made> {
+        let refused = |code, message: &str| Ok(Made::Refused(RefusedChange { code, message: message.to_owned() }));
+        let answer = {
+            let mut state = self.state();
+            if state.out.is_none() {
+                return refused(RefusedCode::Unavailable, "the coordinator is away: nothing is compared without it");
+            }
+            let op = state.change(change)?;
+            let (sender, answer) = oneshot::channel();
+            state.makers.insert(op, sender);
+            answer
+        };
+        let gone = async {
+            let _ = self.phase().wait_for(|phase| matches!(phase, Phase::Gone(_))).await;
+        };
+        tokio::select! {
+            biased;
+            answer = answer => match answer {
+                Ok(None) => Ok(Made::Applied),
+                Ok(Some(refused)) => Ok(Made::Refused(refused)),
+                Err(_) => refused(RefusedCode::Unavailable, "the agent is stopping"),
+            },
+            () = gone => refused(RefusedCode::Gone, "the run has ended"),
+        }
+    }
+
     /// Names the file that holds the output of a step, and the one that lists what of it was sent.
     ///
     /// # Errors
@@ -251,14 +288,10 @@ impl Link {
             }
         }
         state.out = Some(out);
-        let again: Vec<Up> = state
-            .spool
-            .unanswered()
-            .map(|(op, change)| Up::Do { op: *op, change: change.clone() })
-            .chain(state.questions.values().map(|q| q.ask.clone()))
-            .collect();
-        for up in again {
-            state.send(up);
+        (state.sent, state.held) = (0, None);
+        state.send_changes();
+        for question in state.questions.values() {
+            state.send(question.ask.clone());
         }
         let State { outlets, out, .. } = &mut *state;
         outlets.values_mut().for_each(|outlet| outlet.pump(out.as_ref()));
@@ -296,6 +329,10 @@ impl Link {
             Down::Done { op, refused } => {
                 let mut state = self.state();
                 state.spool.answered(op);
+                if state.held == Some(op) {
+                    state.held = None;
+                    state.send_changes();
+                }
                 match (state.makers.remove(&op), refused) {
                     (Some(maker), refused) => drop(maker.send(refused)),
                     (None, Some(refused)) => {
@@ -338,8 +375,29 @@ impl State {
 
     fn change(&mut self, change: Change) -> io::Result<u64> {
         let op = self.spool.append(&change)?;
-        self.send(Up::Do { op, change });
+        if self.out.is_some() && self.held.is_none() {
+            self.send_change(op, change);
+        }
         Ok(op)
+    }
+
+    /// Sends the changes that this connection has not carried yet, up to one that has to be answered first.
+    fn send_changes(&mut self) {
+        let waiting: Vec<(u64, Change)> = self.spool.unanswered().filter(|(op, _)| *op > self.sent).cloned().collect();
+        for (op, change) in waiting {
+            if self.held.is_some() {
+                return;
+            }
+            self.send_change(op, change);
+        }
+    }
+
+    fn send_change(&mut self, op: u64, change: Change) {
+        self.sent = op;
+        if matches!(change, Change::SetIf { .. }) {
+            self.held = Some(op);
+        }
+        self.send(Up::Do { op, change });
     }
 }
 

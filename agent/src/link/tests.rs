@@ -36,7 +36,7 @@ async fn a_question_is_asked_again_on_a_new_connection_until_it_is_answered() {
     link.disconnected(Phase::Away("test".into()));
     let mut second = connect(&link, 0);
     assert_eq!(second.recv().await, Some(get(1)));
-    let reply = Reply::Value { value: Some("Ready".into()) };
+    let reply = Reply::Value { value: Some("Ready".into()), revision: 0 };
     link.receive(Down::Answer { id: 1, reply: reply.clone() });
     assert_eq!(question.await, reply);
     let mut third = connect(&link, 0);
@@ -71,6 +71,31 @@ async fn changes_wait_for_the_coordinator_and_keep_their_order() {
     link.receive(Down::Done { op: 2, refused: None });
     link.receive(Down::Done { op: 3, refused: Some(refused.clone()) });
     assert_eq!(third.await.unwrap(), Made::Refused(refused));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_behind_a_comparison_before_it_is_answered() {
+    let (_folder, link) = link();
+    let set_if = || Change::SetIf { key: Key::run("x"), value: None, revision: 3, ignore_abort: false };
+    let refused = link.change_and_know(set_if()).await.unwrap();
+    assert!(matches!(refused, Made::Refused(r) if r.code == RefusedCode::Unavailable), "not while it is away");
+    let mut wire = connect(&link, 0);
+    let compared = link.change_and_know(set_if());
+    tokio::pin!(compared);
+    assert!(futures_poll(&mut compared).is_none());
+    link.change(set("a")).unwrap();
+    assert_eq!(wire.recv().await, Some(Up::Do { op: 1, change: set_if() }));
+    assert!(wire.try_recv().is_err());
+    // Its answer is lost. Had it been made, `last_op` would say so.
+    link.disconnected(Phase::Away("test".into()));
+    assert!(futures_poll(&mut compared).is_none(), "what became of it is not known yet");
+    let mut wire = connect(&link, 0);
+    assert_eq!(wire.recv().await, Some(Up::Do { op: 1, change: set_if() }));
+    assert!(wire.try_recv().is_err());
+    let refused = RefusedChange { code: RefusedCode::Changed, message: "no".into() };
+    link.receive(Down::Done { op: 1, refused: Some(refused.clone()) });
+    assert_eq!(compared.await.unwrap(), Made::Refused(refused));
+    assert_eq!(wire.recv().await, Some(Up::Do { op: 2, change: set("a") }));
 }
 
 #[tokio::test]

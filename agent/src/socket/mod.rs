@@ -58,6 +58,9 @@ pub enum Request {
         key: String,
         /// None: unset.
         value: Option<String>,
+        /// Only if it has this revision.
+        #[serde(default)]
+        if_revision: Option<u64>,
         /// Also when the run is aborted.
         #[serde(default)]
         ignore_abort: bool,
@@ -87,6 +90,9 @@ pub enum Answer {
         /// True when the coordinator is away and this is what it was when it was seen last.
         #[serde(default)]
         stale: bool,
+        /// The number of the event that wrote it; 0: nobody has.
+        #[serde(default)]
+        revision: u64,
     },
     /// It is done.
     Done {

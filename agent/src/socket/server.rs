@@ -137,10 +137,12 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
             let what = || "what was waited for did not come".to_owned();
             within(seconds, what, wait(agent, &full, ignore_abort)).await
         }
-        Request::Set { key, value, ignore_abort } => match Key::qualify(&key, Some(&agent.context.instance)) {
-            Ok(key) => set(agent, key, value, ignore_abort).await,
-            Err(e) => failed(End::Refused, &e.to_string()),
-        },
+        Request::Set { key, value, if_revision, ignore_abort } => {
+            match Key::qualify(&key, Some(&agent.context.instance)) {
+                Ok(key) => set(agent, key, value, if_revision, ignore_abort).await,
+                Err(e) => failed(End::Refused, &e.to_string()),
+            }
+        }
         Request::Abort { reason } => change(agent, Change::Abort { reason }).await,
         Request::CancelAbort => change(agent, Change::CancelAbort).await,
         Request::Status { .. } => failed(End::Failed, "answered above"),
@@ -173,7 +175,7 @@ async fn get(agent: &Agent, key: &Key, wait: bool, stale_ok: bool, ignore_abort:
         if stale_ok {
             agent.link.down().await;
             if let Some(value) = agent.seen.last(key) {
-                return Answer::Value { value: Some(value), stale: true };
+                return Answer::Value { value: Some(value), stale: true, revision: 0 };
             }
         }
         std::future::pending().await
@@ -210,7 +212,7 @@ async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync)
                 sleep(ASK_AGAIN).await;
                 continue;
             }
-            Reply::Value { value } => Answer::Value { value, stale: false },
+            Reply::Value { value, revision } => Answer::Value { value, stale: false, revision },
             Reply::Met { .. } => Answer::Done { spooled: false },
             Reply::Refused(refused) => failed(refused.code.into(), &refused.message),
             Reply::Env { .. } => failed(End::Failed, "the coordinator answered with an environment"),
@@ -226,8 +228,17 @@ async fn aborted(agent: &Agent, ignore: bool) -> Answer {
     failed(End::Aborted, &format!("the run is aborted: {}", agent.link.aborted().await))
 }
 
-async fn set(agent: &Agent, key: Key, value: Option<String>, ignore_abort: bool) -> Answer {
-    let answer = change(agent, Change::Set { key: key.clone(), value: value.clone(), ignore_abort }).await;
+async fn set(agent: &Agent, key: Key, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> Answer {
+    let answer = match if_revision {
+        None => change(agent, Change::Set { key: key.clone(), value: value.clone(), ignore_abort }).await,
+        Some(revision) => {
+            let set = Change::SetIf { key: key.clone(), value: value.clone(), revision, ignore_abort };
+            match agent.link.change_and_know(set).await {
+                Ok(made) => answer_of(made),
+                Err(e) => not_recorded(agent, &e),
+            }
+        }
+    };
     if let Answer::Done { .. } = answer {
         agent.seen.note(&key, value.as_deref());
     }
@@ -236,12 +247,20 @@ async fn set(agent: &Agent, key: Key, value: Option<String>, ignore_abort: bool)
 
 async fn change(agent: &Agent, change: Change) -> Answer {
     match agent.link.change_and_wait(change).await {
-        Ok(Made::Applied) => Answer::Done { spooled: false },
-        Ok(Made::Spooled) => Answer::Done { spooled: true },
-        Ok(Made::Refused(refused)) => failed(refused.code.into(), &refused.message),
-        Err(e) => {
-            let folder = agent.folder.base().display();
-            failed(End::Failed, &format!("cannot record the change in {folder}: {e}{}", remedy(&e)))
-        }
+        Ok(made) => answer_of(made),
+        Err(e) => not_recorded(agent, &e),
     }
+}
+
+fn answer_of(made: Made) -> Answer {
+    match made {
+        Made::Applied => Answer::Done { spooled: false },
+        Made::Spooled => Answer::Done { spooled: true },
+        Made::Refused(refused) => failed(refused.code.into(), &refused.message),
+    }
+}
+
+fn not_recorded(agent: &Agent, e: &std::io::Error) -> Answer {
+    let folder = agent.folder.base().display();
+    failed(End::Failed, &format!("cannot record the change in {folder}: {e}{}", remedy(e)))
 }

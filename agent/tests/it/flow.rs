@@ -302,6 +302,9 @@ fn commands_keep_their_habits_and_exit_codes() {
     assert_eq!(agent(&["wait", "port", "port=-5", "web.1:port"]).0, 0);
     assert_eq!(agent(&["wait", "--timeout", "1", "port", "other"]).0, 4);
     assert_eq!(agent(&["wait"]).0, 2);
+    assert_eq!(agent(&["get", "--revision", "port"]), (0, "0\n".into(), String::new()));
+    assert_eq!(agent(&["set", "--if-revision", "0", "lock", "x"]).0, 0);
+    assert_eq!(agent(&["set", "--if-revision", "3", "lock", "y"]), (9, String::new(), "written meanwhile\n".into()));
     let (end, _, err) = agent(&["wait", "db[0+]:x=1"]);
     assert_eq!((end, err.trim()), (7, "`db[0+]:x` is not a condition: `[0+]` has no number before the `+`"));
     assert_eq!(agent(&["get", "--stale-ok", "port"]), (0, "-5\n".into(), String::new()), "it is not away");

@@ -180,7 +180,10 @@ async fn a_link_carries_questions_changes_and_output() {
     link.say(&Up::Do { op: 1, change });
     assert_eq!(link.hear().await, Some(Down::Done { op: 1, refused: None }));
     link.say(&Up::Get { id: 5, key: port, wait: true, ignore_abort: false });
-    let value = Reply::Value { value: Some("80".to_owned()) };
+    let value = Reply::Value {
+        value: Some("80".to_owned()),
+        revision: run.parameter(&"web.1:port".parse().expect("a key")).await.expect("there").revision,
+    };
     assert_eq!(link.hear().await, Some(Down::Answer { id: 5, reply: value }));
 
     link.say(&Up::Do { op: 2, change: Change::StepStarted { index: 0 } });

@@ -14,7 +14,8 @@ use slipstream_shared::{
 };
 
 use crate::{
-    access::AccessError, catalogue::CatalogueError, drive::RunError, logs::reports::ReportError, store::StoreError,
+    access::AccessError, catalogue::CatalogueError, drive::RunError, logs::reports::ReportError, run::change::Refused,
+    store::StoreError,
 };
 
 /// After how many seconds a client may try again.
@@ -86,6 +87,8 @@ codes! {
     WaitTimeout = REQUEST_TIMEOUT "wait_timeout" "What was waited for did not come in time";
     /// The run is aborted.
     Aborted = CONFLICT "aborted" "The run is aborted";
+    /// The parameter has another revision than expected; `revision` says which.
+    RevisionMismatch = PRECONDITION_FAILED "revision_mismatch" "Somebody else has written it meanwhile";
     /// Somebody else was first.
     Conflict = CONFLICT "conflict" "Somebody else changed it first";
     /// The idempotency key was used for another request.
@@ -107,6 +110,8 @@ pub struct ApiError {
     pub code: Code,
     /// What failed, on what, why, and what to do.
     pub detail: String,
+    /// The revision that a parameter has.
+    pub revision: Option<u64>,
     /// Places in a module file.
     pub problems: Vec<FileProblem>,
 }
@@ -115,7 +120,7 @@ impl ApiError {
     /// An error of this kind.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        ApiError { code, detail: detail.into(), problems: Vec::new() }
+        ApiError { code, detail: detail.into(), revision: None, problems: Vec::new() }
     }
 
     /// The body.
@@ -128,6 +133,7 @@ impl ApiError {
             status: status.as_u16(),
             code: word.to_owned(),
             detail: self.detail.clone(),
+            revision: self.revision,
             problems: self.problems.clone(),
         }
     }
@@ -166,6 +172,11 @@ impl From<RunError> for ApiError {
         let code = match &error {
             RunError::NotFound(_) => Code::RunNotFound,
             RunError::Ambiguous(_) => Code::RunAmbiguous,
+            RunError::Refused(Refused::Reused) => Code::KeyReused,
+            RunError::Refused(Refused::Changed { revision, .. }) => {
+                let error = ApiError::new(Code::RevisionMismatch, error.to_string());
+                return ApiError { revision: Some(*revision), ..error };
+            }
             RunError::Refused(refused) => refused_code(refused.code()),
             RunError::UnknownCloud { .. } => Code::InvalidLaunch,
             RunError::Cloud { .. } => Code::CloudRefused,
@@ -180,6 +191,7 @@ fn refused_code(code: RefusedCode) -> Code {
     match code {
         RefusedCode::UnknownKey => Code::ParameterNotFound,
         RefusedCode::Invalid => Code::InvalidValue,
+        RefusedCode::Changed => Code::RevisionMismatch,
         RefusedCode::Denied => Code::Denied,
         RefusedCode::Aborted => Code::Aborted,
         RefusedCode::Gone => Code::RunEnded,

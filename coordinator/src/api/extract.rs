@@ -77,6 +77,20 @@ pub(super) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Opti
     headers.get(name).map(|value| value.to_str().map_err(|_| invalid())).transpose()
 }
 
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// The key by which a request that is sent again is known.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let key = header_text(headers, "idempotency-key")?;
+    if key.is_some_and(|key| key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        let detail = format!("an idempotency key has 1 to {MAX_KEY} printable ASCII characters without spaces");
+        return Err(ApiError::new(Code::InvalidRequest, detail));
+    }
+    Ok(key)
+}
+
 fn expect_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();

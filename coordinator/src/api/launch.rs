@@ -16,9 +16,6 @@ use crate::{
     store::{Batch, StoreError, layout},
 };
 
-/// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 255;
-
 /// What is known of a key.
 #[derive(Serialize, Deserialize)]
 struct Reserved {
@@ -65,10 +62,6 @@ async fn reserve(
     id: RunId,
     request: &LaunchRequest,
 ) -> Result<(RunId, bool), ApiError> {
-    if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let detail = format!("an idempotency key has 1 to {MAX_KEY} printable ASCII characters without spaces");
-        return Err(ApiError::new(Code::InvalidRequest, detail));
-    }
     let place = layout::idempotency(&user.name, key);
     let reserved = Reserved { run: id, request: fingerprint(request) };
     let value = serde_json::to_vec(&reserved).map_err(|error| damaged(&error))?;

@@ -21,8 +21,8 @@ mod runs;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ReportInfo, RunDetail, RunSummary,
-        SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite, ReportInfo,
+        RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -31,8 +31,8 @@ pub use self::router::router;
 use self::{
     error::Code::{
         Aborted, Conflict, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused,
-        LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RunAmbiguous, RunEnded, RunNotFound,
-        StorageFull, TooLarge, WaitTimeout,
+        LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch, RunAmbiguous,
+        RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
     },
     route::Route,
 };
@@ -135,7 +135,8 @@ fn of_parameters() -> Vec<Route> {
             .json::<Parameter>(200, "The parameter; without `wait` it may have no value")
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, WaitTimeout, Aborted, RunEnded, InvalidRequest]),
         Route::put(PATH, "set_parameter", parameters::set)
-            .about("parameters", "Sets a parameter")
+            .about("parameters", "Sets a parameter; with `if_revision`, only if nobody has written it meanwhile")
+            .header("Idempotency-Key", "The same key again in this run, with the same value, changes nothing")
             .takes::<SetParameter>()
             .json::<Parameter>(200, "It is set, durably")
             .fails(&[
@@ -143,12 +144,18 @@ fn of_parameters() -> Vec<Route> {
                 RunAmbiguous,
                 ParameterNotFound,
                 InvalidValue,
+                RevisionMismatch,
+                KeyReused,
                 Aborted,
                 RunEnded,
                 InvalidRequest,
                 MediaType,
                 TooLarge,
             ]),
+        Route::get("/api/v1/runs/{run}/parameters/{key}/history", "show_parameter_history", parameters::history)
+            .about("parameters", "Lists the last values a parameter had, at most 100")
+            .json::<Page<ParameterWrite>>(200, "Its writes, newest first")
+            .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, InvalidRequest]),
         Route::delete(PATH, "unset_parameter", parameters::unset)
             .about("parameters", "Takes the value of a parameter away")
             .json::<Parameter>(200, "It has its default, or no value")

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use axum::{Extension, Json, extract::State};
+use axum::{Extension, Json, extract::State, http::HeaderMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use slipstream_shared::{
-    api::{Page, Parameter, SetParameter, WaitAnswer, WaitRequest},
+    api::{Page, Parameter, ParameterWrite, SetParameter, WaitAnswer, WaitRequest},
     event::Author,
     parameter::Key,
 };
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf, QueryOf},
+    extract::{JsonBody, PathOf, QueryOf, idempotency_key},
 };
 use crate::{
     access::User,
     app::Shared,
-    drive::{RunError, RunHandle},
+    drive::{RunError, RunHandle, Write},
+    run::request::number,
 };
 
 /// The longest wait of one request.
@@ -97,10 +98,22 @@ pub(super) async fn set(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
     PathOf((run, key)): PathOf<(String, String)>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<SetParameter>,
 ) -> Result<Json<Parameter>, ApiError> {
+    let request = idempotency_key(&headers)?.map(number);
     let (run, key) = find(&app, &run, &key).await?;
-    Ok(Json(run.set(Author::User(user.name), key, Some(body.value)).await?))
+    let write = Write { key, value: Some(body.value), if_revision: body.if_revision, request };
+    Ok(Json(run.write(Author::User(user.name), write).await?))
+}
+
+/// `GET /api/v1/runs/{run}/parameters/{key}/history`
+pub(super) async fn history(
+    State(app): State<Shared>,
+    PathOf((run, key)): PathOf<(String, String)>,
+) -> Result<Json<Page<ParameterWrite>>, ApiError> {
+    let (run, key) = find(&app, &run, &key).await?;
+    Ok(Json(Page { items: run.history(&key).await?, next: None }))
 }
 
 /// `DELETE /api/v1/runs/{run}/parameters/{key}`

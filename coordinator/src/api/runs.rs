@@ -15,7 +15,7 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf, QueryOf, header_text},
+    extract::{JsonBody, PathOf, QueryOf, idempotency_key},
 };
 use crate::{access::User, app::Shared};
 
@@ -44,7 +44,7 @@ pub(super) async fn launch(
     headers: HeaderMap,
     JsonBody(request): JsonBody<LaunchRequest>,
 ) -> Result<Response, ApiError> {
-    let key = header_text(&headers, "idempotency-key")?;
+    let key = idempotency_key(&headers)?;
     let run = super::launch::launch(&app, &user, key, request).await?;
     let detail = app.runs.find(&run.to_string()).await?.detail().await?;
     let location = [(header::LOCATION, format!("/api/v1/runs/{run}"))];

@@ -156,6 +156,55 @@ async fn a_wait_for_conditions_ends_when_all_of_them_hold() {
     harness.coordinator.stop().await;
 }
 
+#[tokio::test]
+async fn a_parameter_is_compared_and_set_once_and_its_history_kept() {
+    let harness = Harness::start().await;
+    let (run, _) = harness.launch().await;
+    let path = format!("/api/v1/runs/{}/parameters/web.1:statecustom", run.id());
+    let mut client = harness.api().await;
+    let mut put = async |value: &str, if_revision: Value, key: &str| {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend((!key.is_empty()).then_some(("idempotency-key", key)));
+        let body = json!({"value": value, "if_revision": if_revision}).to_string();
+        let (status, answer) = client.call(Method::PUT, &path, &headers, body).await;
+        (status.as_u16(), serde_json::from_slice::<Value>(&answer).expect("JSON"))
+    };
+    let (status, first) = put("a", json!(0), "").await;
+    assert_eq!(status, 200, "{first}");
+    let (status, problem) = put("b", json!(0), "").await;
+    assert_eq!((status, &problem["code"]), (412, &json!("revision_mismatch")));
+    assert_eq!(problem["revision"], first["revision"]);
+    assert_eq!(put("b", first["revision"].clone(), "").await.0, 200);
+
+    // A request that is sent again is made once, even when others have written meanwhile.
+    let (_, once) = put("once", json!(null), "k-1").await;
+    let (_, other) = put("other", json!(null), "k-2").await;
+    let (status, again) = put("once", json!(null), "k-1").await;
+    assert_eq!((status, &again["value"], &again["revision"]), (200, &json!("other"), &other["revision"]));
+    let (status, reused) = put("twice", json!(null), "k-1").await;
+    assert_eq!((status, &reused["code"]), (409, &json!("idempotency_key_reused")));
+    assert_eq!(put("x", json!(null), "no spaces").await.0, 400);
+    // It was made under a condition that no longer holds: it was made all the same.
+    let (_, now) = put("if", other["revision"].clone(), "k-3").await;
+    assert_eq!(put("if", other["revision"].clone(), "k-3").await, (200, now));
+
+    let long = "\u{1b}[2J\0\r\n\u{7f} \u{e9}\u{1f600} ".repeat(3000);
+    assert_eq!(put(&long, json!(null), "").await.1["value"], json!(long), "any text comes back as it was");
+    let (status, problem) = put(&"x".repeat(65 * 1024), json!(null), "").await;
+    assert_eq!((status, &problem["code"]), (422, &json!("invalid_value")));
+    assert_eq!(put("", json!(null), "").await.1["value"], json!(""), "empty is a value");
+    client.json(Method::DELETE, &path, None).await;
+    let (_, history) = client.get(&format!("{path}/history")).await;
+    let values: Vec<_> = history["items"].as_array().expect("a list").iter().map(|w| w.get("value")).collect();
+    let (empty, long) = (json!(""), json!(long));
+    let rest = ["if", "other", "once", "b", "a"].map(|v| json!(v));
+    let expected: Vec<_> = [None, Some(&empty), Some(&long)].into_iter().chain(rest.iter().map(Some)).collect();
+    assert_eq!(values, expected);
+    assert_eq!(history["items"][5]["revision"], once["revision"]);
+    assert_eq!(code(&mut client, Method::GET, &path.replace("statec", "c"), None).await.0, 404);
+    harness.coordinator.stop().await;
+}
+
 /// Reads server-sent events until one satisfies `until`; their ids and data.
 async fn events(client: &mut Client, path: &str, headers: &[(&str, &str)], until: &str) -> Vec<(u64, Value)> {
     let response = client.send(Method::GET, path, headers, stream::empty().boxed()).await.expect("an answer");

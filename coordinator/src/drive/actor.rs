@@ -22,7 +22,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     AgentLink, EnrolError, EventFeed, RunError, World,
     agents::Links,
-    handle::{Claim, Message, Reader, RunHandle, UserChange, stopping},
+    handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
@@ -99,7 +99,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
-    let handle = RunHandle { id: run.id, tx: tx.clone() };
+    let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let actor = Actor {
@@ -216,8 +216,20 @@ impl Actor {
     }
 
     fn change_by_user(&mut self, turn: &mut Turn, by: &Author, change: &UserChange) -> Result<(), RunError> {
+        let mut op = None;
         let events = match change {
-            UserChange::Set { key, value } => self.run.set(by, key, value.as_deref())?,
+            UserChange::Set(Write { key, value, if_revision, request }) => {
+                if let Some(number) = request
+                    && self.run.was_made(by, *number, key, value.as_deref())?
+                {
+                    return Ok(());
+                }
+                op = *request;
+                match if_revision {
+                    Some(revision) => self.run.set_if(by, key, value.as_deref(), *revision)?,
+                    None => self.run.set(by, key, value.as_deref())?,
+                }
+            }
             UserChange::Abort { reason } if !self.run.state.is_final() => self.run.raise_abort(None, reason),
             UserChange::CancelAbort if !self.run.state.is_final() => self.run.cancel_abort(),
             UserChange::Abort { .. } | UserChange::CancelAbort => {
@@ -227,7 +239,7 @@ impl Actor {
             UserChange::Terminate => self.run.request_termination(),
         };
         for event in events {
-            self.record(turn, by.clone(), None, event);
+            self.record(turn, by.clone(), op, event);
         }
         Ok(())
     }

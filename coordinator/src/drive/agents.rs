@@ -221,7 +221,8 @@ impl Actor {
         } else if wait {
             self.wait(turn, Target::Value(key), ignore_abort, answer);
         } else {
-            let line = Reply::Value { value: self.run.value(&key).ok() };
+            let revision = self.run.stored(&key).map_or(0, |stored| stored.revision);
+            let line = Reply::Value { value: self.run.value(&key).ok(), revision };
             turn.then(Effect::Tell(id.clone(), Down::Answer { id: number, reply: line }));
         }
     }
@@ -254,7 +255,7 @@ pub(super) fn refusal(error: &RunError) -> Reply {
 /// The reply to a question.
 pub(super) fn reply(come: Come) -> Reply {
     match come {
-        Come::Value(value) => Reply::Value { value: Some(value) },
+        Come::Value(value, revision) => Reply::Value { value: Some(value), revision },
         Come::Env(env) => Reply::Env { env },
         Come::Met(met) => Reply::Met { seq: met.seq },
     }

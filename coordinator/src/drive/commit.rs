@@ -103,7 +103,7 @@ impl Actor {
         match answer {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
-                Come::Value(_) | Come::Env(_) => Err(stopping()),
+                Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
                 let reply = result.map_or_else(|e| refusal(&e), reply);

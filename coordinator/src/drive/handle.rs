@@ -1,25 +1,38 @@
 //! What the API and the agent port can ask of a run.
 
 use slipstream_shared::{
-    api::{Parameter, RunDetail, WaitAnswer},
+    api::{Parameter, ParameterWrite, RunDetail, WaitAnswer},
     condition::{Condition, Subject, Test},
-    event::Author,
+    event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
     parameter::Key,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, waiters::WaiterId};
+use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, journal::Journal, waiters::WaiterId};
 use crate::run::Run;
 
 /// A change that a person or program makes.
 #[derive(Debug, Clone)]
 pub(super) enum UserChange {
-    Set { key: Key, value: Option<String> },
+    Set(Write),
     Abort { reason: String },
     CancelAbort,
     Terminate,
+}
+
+/// A write of a parameter.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Which one.
+    pub key: Key,
+    /// None: its value is taken away.
+    pub value: Option<String>,
+    /// Only if it has this revision; 0: only if it was never written.
+    pub if_revision: Option<u64>,
+    /// The author's number of the request: with the same again it is not made again.
+    pub request: Option<u64>,
 }
 
 /// Looks at the state; it is also told which agents are connected.
@@ -86,6 +99,7 @@ pub(super) struct Claim {
 pub struct RunHandle {
     pub(super) id: RunId,
     pub(super) tx: mpsc::Sender<Message>,
+    pub(super) journal: Journal,
 }
 
 impl RunHandle {
@@ -154,9 +168,33 @@ impl RunHandle {
 
     /// Sets a parameter, or takes its value away. Durable when this returns.
     pub async fn set(&self, by: Author, key: Key, value: Option<String>) -> Result<Parameter, RunError> {
-        let change = UserChange::Set { key: key.clone(), value };
-        self.change(by, change).await?;
+        self.write(by, Write { key, value, if_revision: None, request: None }).await
+    }
+
+    /// Writes a parameter, under conditions. Durable when this returns.
+    pub async fn write(&self, by: Author, write: Write) -> Result<Parameter, RunError> {
+        let key = write.key.clone();
+        self.change(by, UserChange::Set(write)).await?;
         self.parameter(&key).await
+    }
+
+    /// The last writes of a parameter, newest first.
+    pub async fn history(&self, key: &Key) -> Result<Vec<ParameterWrite>, RunError> {
+        let wanted = key.clone();
+        let known = move |run: &Run, _: &dyn Fn(&InstanceId) -> bool| match run.kind_of(&wanted) {
+            Some(_) => Ok(run.writes.get(&wanted).cloned().unwrap_or_default()),
+            None => Err(run.unknown(&wanted)),
+        };
+        let mut history = Vec::new();
+        for seq in self.read(known).await??.into_iter().rev() {
+            let Some(record) = self.journal.record(seq).await? else { continue };
+            let value = match record.event {
+                Event::ParameterSet { value, .. } => Some(value),
+                _ => None,
+            };
+            history.push(ParameterWrite { revision: record.seq, value, by: record.by, at: record.at });
+        }
+        Ok(history)
     }
 
     /// Aborts the run. The first reason wins; a later one changes nothing.

@@ -74,6 +74,12 @@ impl Journal {
         }
     }
 
+    /// One event.
+    pub(super) async fn record(&self, seq: u64) -> Result<Option<Record>, StoreError> {
+        let bytes = self.backend.get(&layout::event(self.run, seq)).await?;
+        bytes.map(|bytes| self.parse(&bytes, "event")).transpose()
+    }
+
     /// Up to `limit` events after number `after`.
     pub(super) async fn records(&self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
         let from = layout::event(self.run, after);

@@ -42,7 +42,7 @@ use tokio::sync::Mutex;
 pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
-    handle::RunHandle,
+    handle::{RunHandle, Write},
     token::LaunchSecret,
 };
 use crate::{

@@ -32,7 +32,8 @@ pub(super) enum Target {
 /// What came of a wait.
 #[derive(Debug, Clone)]
 pub(super) enum Come {
-    Value(String),
+    /// With its revision.
+    Value(String, u64),
     Env(BTreeMap<String, String>),
     /// With the parameters of the conditions, for who wants them.
     Met(WaitAnswer),
@@ -42,7 +43,9 @@ impl Target {
     /// What it is worth now, or what it lacks. `full`: with the values it is about.
     fn look(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
         match self {
-            Target::Value(key) => run.value(key).map(Come::Value),
+            Target::Value(key) => {
+                run.value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
+            }
             Target::Env(instance, index) => run.agent_env(instance, *index).map(Come::Env),
             Target::Conditions(wanted) => run.hold(wanted).map(|()| {
                 let parameters = if full { run.parameters_of(wanted) } else { vec![] };

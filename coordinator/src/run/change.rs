@@ -32,6 +32,19 @@ pub enum Refused {
     /// What is asked for makes no sense.
     #[error("{0}")]
     Unreasonable(String),
+    /// Somebody else has written it meanwhile.
+    #[error("`{key}` was not written: its revision is {revision}, not {expected}")]
+    Changed {
+        /// Which parameter.
+        key: Key,
+        /// The one it has.
+        revision: u64,
+        /// The one it was to have.
+        expected: u64,
+    },
+    /// The number of a request was used for another one.
+    #[error("the idempotency key was used to write something else in this run")]
+    Reused,
     /// That author may not do that.
     #[error("{who} may not {what}")]
     Denied {
@@ -61,7 +74,8 @@ impl Refused {
     pub fn code(&self) -> RefusedCode {
         match self {
             Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
-            Refused::Invalid { .. } | Refused::Unreasonable(_) => RefusedCode::Invalid,
+            Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Reused => RefusedCode::Invalid,
+            Refused::Changed { .. } => RefusedCode::Changed,
             Refused::Denied { .. } => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
             Refused::Gone(_) => RefusedCode::Gone,
@@ -107,6 +121,19 @@ impl Run {
         let Some(value) = value else { return Ok(vec![Event::ParameterUnset { key: key.clone() }]) };
         kind.check(value).map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
         Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
+    }
+
+    /// The same, but only if the parameter has that revision; 0: it was never written.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn set_if(&self, by: &Author, key: &Key, value: Option<&str>, expected: u64) -> Result<Vec<Event>, Refused> {
+        let events = self.set(by, key, value)?;
+        if self.is_computed(key) {
+            return Err(Refused::Unreasonable(format!("`{key}` has no revisions to compare")));
+        }
+        let revision = self.stored(key).map_or(0, |stored| stored.revision);
+        if revision == expected { Ok(events) } else { Err(Refused::Changed { key: key.clone(), revision, expected }) }
     }
 
     fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
@@ -185,6 +212,12 @@ impl Run {
                     return Err(Refused::Aborted { reason: abort.reason.clone() });
                 }
                 self.set(&by, key, value.as_deref())
+            }
+            Change::SetIf { key, value, revision, ignore_abort } => {
+                if let (Some(abort), false) = (&self.abort, ignore_abort) {
+                    return Err(Refused::Aborted { reason: abort.reason.clone() });
+                }
+                self.set_if(&by, key, value.as_deref(), *revision)
             }
             Change::Abort { reason } => Ok(self.raise_abort(Some(id.clone()), reason)),
             Change::CancelAbort => Ok(self.cancel_abort()),

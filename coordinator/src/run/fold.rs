@@ -3,7 +3,7 @@
 //! Total: any sequence of events that begins with `Accepted` folds without an error, so that a log
 //! can always be read. An event about an instance the run does not have changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use slipstream_shared::{
     event::{Event, Record},
@@ -13,8 +13,11 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, value::Leaf};
+use super::{Abort, Instance, Machine, Run, StepState, Stored, request, value::Leaf};
 use crate::seam::{Millis, time_of};
+
+/// How many writes of a parameter can be looked up.
+pub const HISTORY: usize = 100;
 
 /// The names that depend on the addresses of a machine.
 const ADDRESSES: [&str; 5] = ["address", "address.public", "address.private", "hostname", "url.ssh"];
@@ -41,6 +44,8 @@ impl Run {
             abort: None,
             terminate: None,
             values: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
         })
@@ -56,6 +61,7 @@ impl Run {
         {
             instance.last_op = instance.last_op.max(op);
         }
+        request::remember(&mut self.requests, record);
         match &record.event {
             Event::Accepted { .. } => vec![],
             Event::StateChanged { state } => {
@@ -105,6 +111,11 @@ impl Run {
     fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
         let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
         self.values.insert(key.clone(), stored);
+        let writes = self.writes.entry(key.clone()).or_default();
+        writes.push_back(record.seq);
+        if writes.len() > HISTORY {
+            writes.pop_front();
+        }
         vec![Leaf::Value(key.clone())]
     }
 

@@ -9,13 +9,14 @@ pub mod change;
 pub mod condition;
 pub mod decide;
 pub mod fold;
+pub mod request;
 pub mod value;
 pub mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
@@ -26,6 +27,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
+use self::request::Requested;
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -62,6 +64,12 @@ pub struct Run {
     pub instances: BTreeMap<InstanceId, Instance>,
     /// Values that were set, or unset again.
     pub values: BTreeMap<Key, Stored>,
+    /// The numbers of the events that wrote them last, the newest last.
+    #[serde(default)]
+    pub writes: BTreeMap<Key, VecDeque<u64>>,
+    /// What people and programs have asked for under a number of their own.
+    #[serde(default)]
+    pub requests: VecDeque<Requested>,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
     /// What was noted, likewise.

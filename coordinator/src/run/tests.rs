@@ -420,6 +420,37 @@ fn who_may_write_what() {
 }
 
 #[test]
+fn what_was_written_meanwhile_is_not_overwritten() {
+    let mut bench = Bench::new(plan());
+    bench.settle();
+    let set = |k: &str, revision| {
+        let value = Some("1".to_owned());
+        Change::SetIf { key: key(k), value, revision, ignore_abort: false }
+    };
+    bench.change("web.1", &set("web.1:ready", 0));
+    let revision = bench.run.seq;
+    let changed = bench.run.agent_change(&id("web.1"), &set("web.1:ready", 0)).expect_err("written already");
+    assert_eq!(changed.to_string(), format!("`web.1:ready` was not written: its revision is {revision}, not 0"));
+    bench.happen(Event::ParameterUnset { key: key("web.1:ready") });
+    assert!(bench.run.agent_change(&id("web.1"), &set("web.1:ready", revision)).is_err(), "to unset is to write");
+    bench.change("web.1", &set("web.1:ready", bench.run.seq));
+    for (k, says) in [("ss:abort", "`ss:abort` has no revisions to compare"), ("web.2:port", "web.1 may not set")] {
+        let error = bench.run.agent_change(&id("web.1"), &set(k, 0)).expect_err(k).to_string();
+        assert!(error.starts_with(says), "{error}");
+    }
+}
+
+#[test]
+fn the_last_hundred_writes_are_remembered() {
+    let mut bench = Bench::new(plan());
+    for n in 0..150 {
+        bench.happen(Event::ParameterSet { key: key("web.1:port"), value: n.to_string() });
+    }
+    let writes = &bench.run.writes[&key("web.1:port")];
+    assert_eq!((writes.len(), writes.back()), (100, Some(&bench.run.seq)));
+}
+
+#[test]
 fn an_abort_can_be_raised_and_taken_back_by_parameter() {
     let mut bench = Bench::new(plan());
     bench.settle();

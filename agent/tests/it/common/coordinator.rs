@@ -211,7 +211,7 @@ impl World {
             }
             Up::Get { id, key, wait, .. } => {
                 let value = self.values.get(&key.to_string()).cloned();
-                (value.is_some() || !wait).then_some((*id, Reply::Value { value }))
+                (value.is_some() || !wait).then_some((*id, Reply::Value { value, revision: 0 }))
             }
             Up::Wait { id, conditions, .. } => {
                 let wanted: Vec<Condition> = conditions.iter().map(|c| c.parse().unwrap()).collect();
@@ -241,6 +241,9 @@ impl World {
                     return false;
                 }
                 let refused = match &change {
+                    Change::SetIf { revision, .. } if *revision != 0 => {
+                        Some(RefusedChange { code: RefusedCode::Changed, message: "written meanwhile".to_owned() })
+                    }
                     Change::Set { key, .. } if key.name == "unknown" => {
                         Some(RefusedChange { code: RefusedCode::UnknownKey, message: "no such key".to_owned() })
                     }
