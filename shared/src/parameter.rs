@@ -8,13 +8,13 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{InstanceId, InvalidId, NodeName};
+use crate::{
+    id::{InstanceId, InvalidId, NodeName},
+    predefined::{self, Level},
+};
 
 /// The longest value, in bytes. Longer ones are refused, never cut.
 pub const MAX_VALUE: usize = 64 * 1024;
-
-/// Names that belong to a node as a whole, never to one of its instances.
-const NODE_LEVEL: [&str; 3] = ["ids", "multiplicity", "max-provisioning-failures"];
 
 /// What a parameter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,20 +70,21 @@ impl Key {
                 rule: "outside a machine the owner must be named, as in web.1:port or ss:state",
             })?;
             check_name(text)?;
-            return Ok(if NODE_LEVEL.contains(&text) {
-                Key::node(&caller.node, text)
-            } else {
-                Key::instance(caller, text)
-            });
+            return Ok(if is_of_node(text) { Key::node(&caller.node, text) } else { Key::instance(caller, text) });
         }
         let key: Key = text.parse()?;
         Ok(match key {
-            Key { scope: Scope::Node(node), name } if !NODE_LEVEL.contains(&name.as_str()) => {
+            Key { scope: Scope::Node(node), name } if !is_of_node(&name) => {
                 Key { scope: Scope::Instance(InstanceId::new(node, 1)), name }
             }
             other => other,
         })
     }
+}
+
+/// True for names that belong to a node as a whole, never to one of its instances.
+fn is_of_node(name: &str) -> bool {
+    predefined::find(Level::Node, name).is_some()
 }
 
 fn check_name(name: &str) -> Result<(), InvalidId> {

@@ -5,9 +5,10 @@ use slipstream_shared::{
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
+    predefined::{self, Level},
 };
 
-use super::{Machine, Run, value::INSTANCE_NAMES};
+use super::{Machine, Run};
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,9 +84,6 @@ impl Refused {
     }
 }
 
-/// Names an instance or a person may write although no module declares them.
-const WRITABLE: [&str; 2] = ["statecustom", "url.service"];
-
 impl Run {
     /// Says why a key does not exist.
     #[must_use]
@@ -153,16 +151,12 @@ impl Run {
     }
 
     fn may_write(&self, by: &Author, key: &Key) -> Result<(), Refused> {
-        let computed = match &key.scope {
-            Scope::Run => key.name != "url.service" && !self.plan.params.contains_key(&key.name),
-            Scope::Node(_) => true,
-            Scope::Instance(id) => {
-                INSTANCE_NAMES.contains(&key.name.as_str())
-                    && !WRITABLE.contains(&key.name.as_str())
-                    && !self.node(id).is_some_and(|n| n.params.contains_key(&key.name) && !is_computed(&key.name))
-            }
+        let level = match &key.scope {
+            Scope::Run => Level::Run,
+            Scope::Node(_) => Level::Node,
+            Scope::Instance(_) => Level::Instance,
         };
-        if computed {
+        if predefined::find(level, &key.name).is_some_and(|found| !found.settable) {
             return Err(denied(by, format!("set {key}: the coordinator computes it")));
         }
         match (by, &key.scope) {
@@ -259,10 +253,6 @@ impl Run {
         let step = self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone());
         step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
     }
-}
-
-fn is_computed(name: &str) -> bool {
-    INSTANCE_NAMES.contains(&name) && !WRITABLE.contains(&name)
 }
 
 fn denied(who: &Author, what: String) -> Refused {

@@ -127,7 +127,7 @@ impl Run {
             Event::LaunchIntended { attempt, .. } => {
                 *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
-                [values(&ADDRESSES), values(&["instanceid", "vmstate"])].concat()
+                [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
             Event::Launched { machine, .. } => {
                 instance.native = Some(machine.clone());
@@ -148,7 +148,7 @@ impl Run {
             }
             Event::Enrolled { key, agent, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
-                vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)]
+                [vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)], values(&["complete"])].concat()
             }
             Event::EnrolmentRefused { reason, .. } => {
                 instance.refused = Some(reason.clone());
@@ -156,12 +156,12 @@ impl Run {
             }
             Event::StepStarted { index, .. } => {
                 instance.steps.insert(*index, StepState { started: at, result: None });
-                vec![]
+                values(&["complete"])
             }
             Event::StepFinished { index, result, .. } => {
                 let step = instance.steps.entry(*index).or_insert(StepState { started: at, result: None });
                 step.result = Some(result.clone());
-                vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)]
+                [vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)], values(&["complete"])].concat()
             }
             Event::InstanceReady { .. } => {
                 instance.ready = true;

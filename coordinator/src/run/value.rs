@@ -7,6 +7,7 @@ use slipstream_shared::{
     id::{InstanceId, NodeName},
     parameter::{Key, MAX_VALUE, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
+    predefined::{self, Level, names},
     state::RunState,
     template::{Owner, Part, Reference, Target, Template, Which},
 };
@@ -50,12 +51,12 @@ impl Run {
         if let Some(param) = self.declared(key) {
             return Some(param.kind.clone());
         }
-        let known = match &key.scope {
-            Scope::Run => RUN_NAMES.contains(&key.name.as_str()),
-            Scope::Node(node) => self.plan.nodes.contains_key(node) && NODE_NAMES.contains(&key.name.as_str()),
-            Scope::Instance(id) => self.instances.contains_key(id) && INSTANCE_NAMES.contains(&key.name.as_str()),
+        let (level, exists) = match &key.scope {
+            Scope::Run => (Level::Run, true),
+            Scope::Node(node) => (Level::Node, self.plan.nodes.contains_key(node)),
+            Scope::Instance(id) => (Level::Instance, self.instances.contains_key(id)),
         };
-        known.then_some(ParamType::String)
+        predefined::find(level, &key.name).filter(|_| exists).map(|found| found.shape.kind())
     }
 
     fn declared(&self, key: &Key) -> Option<&ParamPlan> {
@@ -68,11 +69,11 @@ impl Run {
 
     /// All keys the run has.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let run = RUN_NAMES.iter().copied().chain(self.plan.params.keys().map(String::as_str)).map(Key::run);
-        let nodes = self.plan.nodes.keys().flat_map(|n| NODE_NAMES.iter().map(move |name| Key::node(n, name)));
+        let run = names(Level::Run).chain(self.plan.params.keys().map(String::as_str)).map(Key::run);
+        let nodes = self.plan.nodes.keys().flat_map(|n| names(Level::Node).map(move |name| Key::node(n, name)));
         let instances = self.instances.keys().flat_map(|id| {
             let own = self.node(id).into_iter().flat_map(|n| n.params.keys().map(String::as_str));
-            let names: std::collections::BTreeSet<&str> = INSTANCE_NAMES.iter().copied().chain(own).collect();
+            let names: std::collections::BTreeSet<&str> = names(Level::Instance).chain(own).collect();
             names.into_iter().map(|name| Key::instance(id, name))
         });
         run.chain(nodes).chain(instances)
@@ -170,7 +171,7 @@ impl Run {
         match (&reference.owner, reader) {
             (Owner::Own, Some(id)) => self.value_at(&Key::instance(id, name), depth),
             (Owner::Own, None) | (Owner::Run, _) => self.value_at(&Key::run(name), depth),
-            (Owner::Node(target), _) if NODE_NAMES.contains(&name.as_str()) => {
+            (Owner::Node(target), _) if predefined::find(Level::Node, name).is_some() => {
                 self.value_at(&Key::node(&target.node, name), depth)
             }
             (Owner::Node(target), _) => {
@@ -272,6 +273,8 @@ impl Run {
                 match key.name.as_str() {
                     "ids" => Some(Some(ids.join(","))),
                     "multiplicity" => Some(Some(ids.len().to_string())),
+                    // No launch may fail for good: the run is aborted.
+                    "max-provisioning-failures" => Some(Some("0".to_owned())),
                     _ => None,
                 }
             }
@@ -283,6 +286,10 @@ impl Run {
         Some(match name {
             "state" => Some(self.state.to_string()),
             "abort" => self.abort.as_ref().map(|a| a.reason.clone()),
+            "groups" => {
+                let groups = self.plan.nodes.iter().map(|(name, node)| format!("{}:{name}", node.cloud));
+                Some(groups.collect::<Vec<_>>().join(","))
+            }
             "tags" => (!self.tags.is_empty()).then(|| self.tags.join(",")),
             "category" => Some(
                 match self.plan.category {
@@ -306,6 +313,20 @@ impl Run {
             "address.public" => instance.public.clone(),
             "address.private" => instance.private.clone(),
             "address" | "hostname" => address(instance, node.network),
+            "complete" => Some(self.is_deployed(id).to_string()),
+            "is.orchestrator" => Some(false.to_string()),
+            "network" => Some(
+                match node.network {
+                    Network::Public => "Public",
+                    Network::Private => "Private",
+                }
+                .to_owned(),
+            ),
+            "image.id" => Some(node.image.clone()),
+            "image.platform" => node.platform.clone(),
+            "cpu.nb" => node.size.cpu.map(|cpu| cpu.to_string()),
+            "ram.GB" => node.size.ram.map(gib),
+            "disk.GB" => node.size.disk.map(gib),
             "vmstate" => Some(vmstate(instance).to_owned()),
             "url.ssh" => ssh_url(instance, &node.login),
             "abort" => self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone()),
@@ -313,30 +334,6 @@ impl Run {
         })
     }
 }
-
-/// Run-wide names that every run has.
-pub const RUN_NAMES: [&str; 5] = ["abort", "category", "state", "tags", "url.service"];
-
-/// Names that every node has.
-pub const NODE_NAMES: [&str; 2] = ["ids", "multiplicity"];
-
-/// Names that every instance has.
-pub const INSTANCE_NAMES: [&str; 14] = [
-    "abort",
-    "address",
-    "address.private",
-    "address.public",
-    "cloudservice",
-    "hostname",
-    "id",
-    "instanceid",
-    "login",
-    "nodename",
-    "statecustom",
-    "url.service",
-    "url.ssh",
-    "vmstate",
-];
 
 /// The address others use: the one of the node's network, or the only one there is.
 #[must_use]
@@ -346,6 +343,11 @@ pub fn address(instance: &Instance, network: Network) -> Option<String> {
         Network::Private => (&instance.private, &instance.public),
     };
     first.clone().or_else(|| second.clone())
+}
+
+/// As many digits as the number has.
+fn gib(bytes: u64) -> String {
+    (bytes as f64 / (1_u64 << 30) as f64).to_string()
 }
 
 fn cut(mut text: String) -> String {

@@ -16,7 +16,7 @@ use crate::{
     id::NodeName,
     parameter::ParamType,
     plan::ReadyCheck,
-    predefined::{self, Level, Shape},
+    predefined::{self, Level},
     template::{Owner, Part, Reference, Target, Template, Which},
 };
 
@@ -225,11 +225,11 @@ impl Scope<'_> {
         target: Option<&Target>,
     ) -> Result<Option<ParamType>, Refusal> {
         if let Some(found) = predefined::find(Level::Instance, name) {
-            return Ok(Some(predefined_type(found.shape)));
+            return Ok(Some(found.shape.kind()));
         }
         if let Some(found) = predefined::find(Level::Node, name) {
             return match target {
-                Some(Target { which: Which::Lowest, .. }) | None => Ok(Some(predefined_type(found.shape))),
+                Some(Target { which: Which::Lowest, .. }) | None => Ok(Some(found.shape.kind())),
                 Some(target) => {
                     let message = format!("`{name}` belongs to the node `{}` as a whole", target.node);
                     Err((message, Some(format!("write `${{{}.{name}}}`", target.node))))
@@ -259,13 +259,6 @@ impl Scope<'_> {
                 Err((message, Some(hint)))
             }
         }
-    }
-}
-
-fn predefined_type(shape: Shape) -> ParamType {
-    match shape {
-        Shape::Text => ParamType::String,
-        Shape::Integer => ParamType::Integer,
     }
 }
 
