@@ -13,7 +13,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, request, value::Leaf};
+use super::{Abort, Instance, Machine, Run, StepState, Stored, any, request, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -45,6 +45,7 @@ impl Run {
             terminate: None,
             values: BTreeMap::new(),
             writes: BTreeMap::new(),
+            chosen: any::references(plan),
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
@@ -53,6 +54,14 @@ impl Run {
 
     /// Applies the next event. Returns what may have got another value by it, for those who wait.
     pub fn apply(&mut self, record: &Record) -> Vec<Leaf> {
+        let mut leaves = self.change(record);
+        if !self.chosen.is_empty() {
+            self.choose(&mut leaves);
+        }
+        leaves
+    }
+
+    fn change(&mut self, record: &Record) -> Vec<Leaf> {
         let at = time_of(record);
         self.seq = record.seq;
         self.changed = at;

@@ -5,6 +5,7 @@
 //! decisions out and is the only one to make events.
 
 pub mod agent_plan;
+pub mod any;
 pub mod change;
 pub mod condition;
 pub mod decide;
@@ -27,7 +28,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use self::request::Requested;
+use self::{any::Chosen, request::Requested};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -67,6 +68,9 @@ pub struct Run {
     /// The numbers of the events that wrote them last, the newest last.
     #[serde(default)]
     pub writes: BTreeMap<Key, VecDeque<u64>>,
+    /// Which instances `[any]` means.
+    #[serde(default)]
+    pub chosen: Chosen,
     /// What people and programs have asked for under a number of their own.
     #[serde(default)]
     pub requests: VecDeque<Requested>,

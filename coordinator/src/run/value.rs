@@ -177,7 +177,10 @@ impl Run {
             (Owner::Node(target), _) => {
                 let keys: Vec<Key> = self.targets(target).iter().map(|id| Key::instance(id, name)).collect();
                 let found = match target.which {
-                    Which::Any => self.first_set(&keys, depth),
+                    Which::Any => match self.any(target, name) {
+                        Some(id) => self.value_at(&Key::instance(id, name), depth),
+                        None => self.first_set(&keys, depth),
+                    },
                     Which::Lowest | Which::Index(_) | Which::All => self.all_set(&keys, depth),
                 };
                 // One of them may go before it has a value, or another one come.

@@ -134,9 +134,13 @@ fn something(bench: &Bench, draw: u64) -> Event {
 
 #[test]
 fn whatever_makes_a_condition_hold_is_among_what_it_was_waiting_for() {
-    let mut bench = Bench::new(plan());
+    let mut plan = plan();
+    let client = plan.nodes.get_mut(&id("client.1").node).expect("there");
+    let any = ParamPlan { value: Some(template("${web[any].ready}")), ..ParamPlan::default() };
+    client.params.insert("any".into(), any);
+    let mut bench = Bench::new(plan);
     bench.settle();
-    let lists: [&[&str]; 16] = [
+    let lists: [&[&str]; 17] = [
         &["web.1:port=1"],
         &["client.1:url=http://p1:1/"],
         &["client.1:url~p0"],
@@ -150,11 +154,12 @@ fn whatever_makes_a_condition_hold_is_among_what_it_was_waiting_for() {
         &["web:ids=2"],
         &["ss:abort", "web.1:abort"],
         &["web.1:complete=true"],
+        &["client.1:any=1"],
         &["web.1:vmstate=Running", "web.2:vmstate=Unknown"],
         &["web.1:address=p1", "web.1:hostname~p"],
         &["web.1:instanceid", "client.1:url", "web[*]:port"],
     ];
-    let mut seen = [0; 16];
+    let mut seen = [0; 17];
     let mut state = 42_u64;
     for _ in 0..4000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -118,6 +118,32 @@ fn who_may_write_what() {
 }
 
 #[test]
+fn any_is_the_first_one_and_stays_it_until_that_is_gone() {
+    let mut plan = plan();
+    let client = plan.nodes.get_mut(&id("client.1").node).expect("there");
+    for (name, text) in [("one", "${web[any].ready}"), ("at", "${web[any].address}")] {
+        client.params.insert(name.into(), ParamPlan { value: Some(template(text)), ..ParamPlan::default() });
+    }
+    let mut bench = Bench::new(plan);
+    bench.settle();
+    let set = |k: &str, v: &str| Event::ParameterSet { key: key(k), value: v.into() };
+    bench.happen(set("web.2:ready", "two"));
+    bench.boot("web.2");
+    bench.happen(set("web.1:ready", "one"));
+    bench.boot("web.1");
+    bench.happen(set("web.2:ready", "two again"));
+    assert_eq!(bench.run.value(&key("client.1:one")), Ok("two again".into()));
+    assert_eq!(bench.run.value(&key("client.1:at")), Ok("10.0.0.2".into()));
+    bench.happen(Event::ParameterUnset { key: key("web.2:ready") });
+    assert!(bench.run.value(&key("client.1:one")).is_err(), "nobody else is asked while it is there");
+    let leaves = bench.run.value(&key("client.1:one")).expect_err("not set");
+    let changed = bench.happen(Event::MachineGone { instance: id("web.2"), attempt: 1, unexpected: true });
+    assert!(changed.iter().any(|leaf| leaves.contains(leaf)), "who waits looks again");
+    assert_eq!(bench.run.value(&key("client.1:one")), Ok("one".into()));
+    assert_eq!(bench.run.value(&key("client.1:at")), Ok("10.0.0.1".into()));
+}
+
+#[test]
 fn what_was_written_meanwhile_is_not_overwritten() {
     let mut bench = Bench::new(plan());
     bench.settle();
