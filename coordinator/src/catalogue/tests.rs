@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use async_trait::async_trait;
@@ -16,34 +13,34 @@ use slipstream_shared::{
 };
 
 use super::*;
+use crate::store::MemoryBackend;
 
 /// A store in memory. `conflicts` is how many batches still lose against somebody else.
 #[derive(Debug, Default)]
 struct Memory {
-    entries: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    store: MemoryBackend,
     conflicts: AtomicU32,
+}
+
+impl Memory {
+    /// Puts bytes there past the catalogue.
+    async fn plant(&self, key: Vec<u8>, value: Vec<u8>) {
+        self.store.append(Batch { expect: vec![], writes: vec![(key, Some(value))] }).await.unwrap();
+    }
 }
 
 #[async_trait]
 impl Backend for Memory {
     async fn append(&self, batch: Batch) -> Result<(), StoreError> {
         let lost = self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        let mut entries = self.entries.lock().unwrap();
-        let differs = batch.expect.iter().find(|(key, value)| entries.get(key) != value.as_ref());
-        if let Some((key, _)) = differs.or(batch.expect.first().filter(|_| lost)) {
-            return Err(StoreError::Conflict { key: key.clone() });
+        match batch.expect.first().filter(|_| lost) {
+            Some((key, _)) => Err(StoreError::Conflict { key: key.clone() }),
+            None => self.store.append(batch).await,
         }
-        for (key, value) in batch.writes {
-            match value {
-                Some(value) => entries.insert(key, value),
-                None => entries.remove(&key),
-            };
-        }
-        Ok(())
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.entries.lock().unwrap().get(key).cloned())
+        self.store.get(key).await
     }
 
     async fn scan(
@@ -52,17 +49,15 @@ impl Backend for Memory {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let entries = self.entries.lock().unwrap();
-        let found = entries.iter().filter(|(k, _)| k.starts_with(prefix) && after.is_none_or(|a| k.as_slice() > a));
-        Ok(found.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect())
+        self.store.scan(prefix, after, limit).await
     }
 
-    async fn delete_range(&self, _prefix: &[u8]) -> Result<(), StoreError> {
-        Ok(())
+    async fn delete_range(&self, prefix: &[u8]) -> Result<(), StoreError> {
+        self.store.delete_range(prefix).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.store.close().await
     }
 }
 
@@ -181,7 +176,7 @@ async fn of_two_saves_at_once_both_are_kept() {
 async fn a_record_that_is_no_module_is_damaged() {
     let memory = Arc::new(Memory::default());
     let catalogue = Catalogue::new(Arc::clone(&memory) as Arc<dyn Backend>);
-    memory.entries.lock().unwrap().insert(layout::module_head("a"), b"what".to_vec());
+    memory.plant(layout::module_head("a"), b"what".to_vec()).await;
     assert_eq!(catalogue.get("a").await.unwrap_err().to_string(), "cannot read `a` from the store");
 }
 
@@ -249,7 +244,7 @@ async fn a_version_that_no_longer_reads_is_named() {
     let old = catalogue.put(&text("image", "old", "native: {local: x}"), "ada", "", 1).await.unwrap();
     let mut record = serde_json::to_vec(&old.heading).unwrap();
     record.extend_from_slice(b"\nslipstream: 0\nkind: image\nname: old\n");
-    memory.entries.lock().unwrap().insert(layout::module_version("old", 1), record);
+    memory.plant(layout::module_version("old", 1), record).await;
     assert_eq!(
         refused(&catalogue, "component", "new", "image: old").await,
         ["4:8: `old@1` cannot be read any more (save `old` again to see why)"]
