@@ -92,6 +92,8 @@ pub(super) struct Actor {
     pub(super) written: Option<RunSummary>,
     /// When to look again although nothing happened.
     pub(super) wake: Option<u64>,
+    /// True while the state is ahead of the store, because that has failed.
+    pub(super) astray: bool,
 }
 
 /// Starts the actor of a run.
@@ -116,6 +118,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
         retry: BTreeMap::new(),
         watches: Watches::default(),
         wake: None,
+        astray: false,
     };
     world.seam.spawn(actor.live_on(rx));
     handle
@@ -141,7 +144,9 @@ impl Actor {
         }
         rx.close();
         // Who has asked meanwhile gets an answer all the same.
-        while let Ok(message) = rx.try_recv() {
+        while !self.astray
+            && let Ok(message) = rx.try_recv()
+        {
             self.turn(Some(message), &mut rx).await;
         }
         self.say_goodbye();

@@ -1,8 +1,10 @@
 //! The end of a turn: make it durable, then tell everybody.
 
-use slipstream_shared::error_chain::Chain;
+use std::time::Duration;
+
 use slipstream_shared::{
     api::RunSummary,
+    error_chain::Chain,
     event::{Event, Record},
     link::Down,
 };
@@ -14,7 +16,10 @@ use super::{
     handle::stopping,
     waiters::{Asker, Come},
 };
-use crate::store::StoreError;
+use crate::{run::Run, store::StoreError};
+
+/// Between two tries of what the store has failed to do.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Actor {
     /// Commits a turn and carries out its effects. When the store fails, none of it happened.
@@ -64,21 +69,38 @@ impl Actor {
                 Effect::Attach(..) => {}
             }
         }
-        match self.journal.load().await {
-            Ok(Some(run)) => {
-                self.waiters.recorded(&run);
-                self.run = run;
-                self.written = None;
-                for read in reads {
-                    self.carry_out(read);
-                }
-            }
-            Ok(None) => tracing::error!(run = %self.run.id, "the run is no longer in the store"),
-            Err(e) => tracing::error!(run = %self.run.id, error = %Chain(&e), "cannot read the run again"),
+        self.astray = true;
+        let Some(run) = self.read_again().await else { return };
+        self.astray = false;
+        self.waiters.recorded(&run);
+        self.run = run;
+        self.written = None;
+        for read in reads {
+            self.carry_out(read);
         }
         // A full disk is not left by trying faster.
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(PAUSE).await;
         self.wake = Some(self.world.seam.now());
+    }
+
+    /// The run as the store has it, however long that takes: what this actor holds is ahead of it, and
+    /// must neither be shown nor built upon. None: the coordinator stops.
+    async fn read_again(&self) -> Option<Run> {
+        let mut told = false;
+        loop {
+            let failed = match self.journal.load().await {
+                Ok(Some(run)) => return Some(run),
+                Ok(None) => "the run is no longer in the store".to_owned(),
+                Err(e) => Chain(&e).to_string(),
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(run = %self.run.id, error = failed, "cannot read the run again; trying until it works");
+            }
+            tokio::select! {
+                () = self.world.seam.stopping().cancelled() => return None,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {

@@ -302,6 +302,26 @@ async fn a_repeated_change_is_applied_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_not_recorded_is_never_shown_even_while_the_store_cannot_be_read() {
+    let site = Site::new().await;
+    let run = site.launch(plan(1)).await;
+    let handle = site.handle(run).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    site.fill_disk(true);
+    site.break_reads(true);
+    handle.set(ann(), key("web.1:greeting"), Some("x".into())).await.expect_err("not durable");
+    let greeting = key("web.1:greeting");
+    let early = tokio::time::timeout(Duration::from_secs(30), handle.parameter(&greeting)).await;
+    assert!(early.is_err(), "answered from what is not durable: {early:?}");
+    site.fill_disk(false);
+    site.break_reads(false);
+    assert_eq!(handle.parameter(&greeting).await.expect("read").value, None);
+    handle.set(ann(), greeting, Some("y".into())).await.expect("recorded");
+    let seqs: Vec<u64> = site.events(run).await.iter().map(|r| r.seq).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "no gap");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_fails_acknowledges_nothing() {
     let site = Site::new().await;
     let run = site.launch(plan(1)).await;

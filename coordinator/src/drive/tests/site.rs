@@ -34,6 +34,7 @@ use crate::{
 struct Store {
     inner: Arc<MemoryBackend>,
     full: Arc<AtomicBool>,
+    unreadable: AtomicBool,
     left: AtomicI64,
     /// It dies instead of recording what contains this.
     forbidden: Mutex<Option<&'static str>>,
@@ -65,6 +66,9 @@ impl Backend for Store {
         result
     }
     async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
         self.inner.get(key).await
     }
     async fn scan(
@@ -166,6 +170,7 @@ impl Site {
         let store = Arc::new(Store {
             inner: Arc::clone(&inner),
             full: Arc::clone(&full),
+            unreadable: AtomicBool::new(false),
             left,
             forbidden: Mutex::default(),
             died: Notify::new(),
@@ -181,6 +186,10 @@ impl Site {
 
     pub(super) fn die_before_launched(&self) {
         *self.store.forbidden.lock().expect("not poisoned") = Some("\"kind\":\"launched\"");
+    }
+
+    pub(super) fn break_reads(&self, broken: bool) {
+        self.store.unreadable.store(broken, Ordering::SeqCst);
     }
 
     pub(super) fn fill_disk(&self, full: bool) {
@@ -257,7 +266,14 @@ impl Site {
         self.seam = Seam::seeded(9);
         let left = AtomicI64::new(i64::MAX);
         let (inner, full) = (Arc::clone(&self.inner), Arc::clone(&self.full));
-        self.store = Arc::new(Store { inner, full, left, forbidden: Mutex::default(), died: Notify::new() });
+        self.store = Arc::new(Store {
+            inner,
+            full,
+            unreadable: AtomicBool::new(false),
+            left,
+            forbidden: Mutex::default(),
+            died: Notify::new(),
+        });
         let runs = start(&self.store, &self.cloud, &self.seam).await;
         self.runs.send_replace(runs);
         true
