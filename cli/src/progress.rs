@@ -191,6 +191,7 @@ impl Progress {
                 let verb = if *came { "has" } else { "gave up" };
                 line(verb, format!("{on} after {}", seconds(took)), Tone::Plain)
             }
+            Event::ChangeRefused { message, .. } => line("refused", message.clone(), Tone::Warn),
             Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
             Event::MachineGone { unexpected: true, .. } => {
                 line("gone", "nobody had asked for it".to_owned(), Tone::Bad)
