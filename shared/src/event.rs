@@ -231,6 +231,25 @@ pub enum Event {
         /// Of which launch.
         attempt: u32,
     },
+    /// Nothing was heard of the agent for 30 seconds. Its machine may be there all the same.
+    InstanceSilent {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The agent that was silent is heard again.
+    InstanceHeard {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The clock of the coordinator's machine was set. Deadlines of the run do not move with it.
+    ClockChanged {
+        /// By how much it went forward, in milliseconds.
+        millis: i64,
+    },
     /// The cloud no longer knows the machine.
     MachineGone {
         /// Whose.
@@ -273,6 +292,8 @@ impl Event {
             | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TerminateIntended { instance, .. }
+            | Event::InstanceSilent { instance, .. }
+            | Event::InstanceHeard { instance, .. }
             | Event::MachineGone { instance, .. } => Some(instance),
             Event::AbortRaised { instance, .. } => instance.as_ref(),
             Event::Accepted { .. }
@@ -281,6 +302,7 @@ impl Event {
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested
+            | Event::ClockChanged { .. }
             | Event::Noted { .. }
             | Event::Trouble { .. } => None,
         }

@@ -15,6 +15,7 @@ use super::{
     EnrolError, RunError,
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
+    silence::Heard,
     waiters::{Asker, Come, Target},
 };
 use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE};
@@ -50,6 +51,7 @@ pub struct AgentLink {
 pub struct AgentUp {
     instance: InstanceId,
     generation: u64,
+    heard: Heard,
     tx: mpsc::Sender<Message>,
 }
 
@@ -67,11 +69,17 @@ impl AgentLink {
 }
 
 impl AgentUp {
+    /// The agent has said something, if only that it is there.
+    pub fn heard(&self) {
+        self.heard.now();
+    }
+
     /// Hands over any line but `Hello` and `Log`.
     ///
     /// # Errors
     /// The coordinator is stopping.
     pub async fn send(&self, line: Up) -> Result<(), RunError> {
+        self.heard();
         let message = Message::Up { instance: self.instance.clone(), generation: self.generation, line };
         self.tx.send(message).await.map_err(|_| stopping())
     }
@@ -123,12 +131,13 @@ impl Actor {
                 self.refuse(turn, &claim, "its token was used before, with another key");
                 Err(EnrolError::OtherKey)
             }
-            None if self.world.seam.now() > instance.since + BOOT_DEADLINE => {
+            None if self.now() > instance.since + BOOT_DEADLINE => {
                 self.refuse(turn, &claim, "its token has expired");
                 Err(EnrolError::Token)
             }
             None => {
                 let Claim { instance, attempt, key, agent, .. } = claim;
+                self.silence.begin(&instance, &self.world.seam);
                 self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent });
                 Ok(())
             }
@@ -170,7 +179,8 @@ impl Actor {
             let reason = "the agent has connected again".to_owned();
             let _ = old.tx.try_send(Down::Goodbye { reason, retry: true });
         }
-        let up = AgentUp { instance: id.clone(), generation, tx: self.own.clone() };
+        let heard = self.silence.begin(id, &self.world.seam);
+        let up = AgentUp { instance: id.clone(), generation, heard, tx: self.own.clone() };
         Ok(AgentLink { down, up })
     }
 

@@ -31,6 +31,7 @@ impl Run {
         Some(Run {
             id,
             seq: record.seq,
+            clock: 0,
             created: at,
             changed: at,
             instances: instances(plan, at),
@@ -62,7 +63,10 @@ impl Run {
     }
 
     fn change(&mut self, record: &Record) -> Vec<Leaf> {
-        let at = time_of(record);
+        if let Event::ClockChanged { millis } = record.event {
+            self.clock = self.clock.saturating_add(millis);
+        }
+        let at = time_of(record).saturating_add_signed(self.clock.saturating_neg());
         self.seq = record.seq;
         self.changed = at;
         if let (slipstream_shared::event::Author::Instance(by), Some(op)) = (&record.by, record.op)
@@ -72,7 +76,7 @@ impl Run {
         }
         request::remember(&mut self.requests, record);
         match &record.event {
-            Event::Accepted { .. } => vec![],
+            Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;
@@ -192,14 +196,24 @@ impl Run {
                 instance.reported = true;
                 vec![]
             }
+            Event::InstanceSilent { .. } => {
+                instance.silent = Some(at);
+                vec![]
+            }
+            Event::InstanceHeard { .. } => {
+                instance.silent = None;
+                vec![]
+            }
             Event::TerminateIntended { .. } => {
                 instance.become_(Machine::Terminating, at);
                 instance.waits.clear();
+                instance.silent = None;
                 values(&["vmstate"])
             }
             Event::MachineGone { .. } => {
                 instance.become_(Machine::Gone, at);
                 instance.waits.clear();
+                instance.silent = None;
                 values(&["vmstate"])
             }
             _ => vec![],
@@ -238,5 +252,6 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        silent: None,
     }
 }

@@ -11,6 +11,7 @@ pub mod condition;
 pub mod decide;
 pub mod fold;
 pub mod refusal;
+pub mod health;
 pub mod request;
 pub mod value;
 pub mod view;
@@ -40,6 +41,10 @@ pub struct Run {
     pub id: RunId,
     /// The number of its last event.
     pub seq: u64,
+    /// By how much the clock of the machine is ahead of the run's own time, in milliseconds: the sum of all
+    /// changes of that clock. All times here but those of parameters are in the run's own time.
+    #[serde(default)]
+    pub clock: i64,
     /// When it was accepted.
     pub created: Millis,
     /// When its last event was recorded.
@@ -145,6 +150,9 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// Since when nothing was heard of its agent.
+    #[serde(default)]
+    pub silent: Option<Millis>,
 }
 
 /// What the machine of an instance does.
