@@ -9,6 +9,7 @@ pub mod any;
 pub mod change;
 pub mod condition;
 pub mod decide;
+pub mod expand;
 pub mod fold;
 pub mod request;
 pub mod value;
