@@ -180,6 +180,9 @@ pub struct RunDetail {
     /// Its results, as far as they are known.
     #[serde(default)]
     pub outputs: BTreeMap<String, Option<String>>,
+    /// What does not work and has not ended the run: the last trouble, and results that cannot be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
 }
 
 /// One machine of a run.
@@ -260,6 +263,9 @@ pub struct Parameter {
     /// Its value; absent when it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Why there is no value, where it cannot be made of those it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     /// What values it takes.
     #[serde(rename = "type", default)]
     pub kind: ParamType,

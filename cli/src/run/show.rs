@@ -108,6 +108,9 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     if !summary.tags.is_empty() {
         pair(screen, "tags", &one_line(&summary.tags.join(" ")))?;
     }
+    for trouble in &run.troubles {
+        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &one_line(trouble)))?;
+    }
     if let Some(url) = &summary.url {
         pair(screen, "url", &screen.out.tone(Tone::Said, &one_line(url)))?;
     }
