@@ -195,6 +195,7 @@ impl Progress {
                 let verb = if *came { "has" } else { "gave up" };
                 line(verb, format!("{on} after {}", seconds(took)), Tone::Plain)
             }
+            Event::ChangeRefused { message, .. } => line("refused", message.clone(), Tone::Warn),
             Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
             Event::InstanceSilent { .. } => line("silent", "nothing is heard of its agent".to_owned(), Tone::Bad),
             Event::InstanceHeard { .. } => line("heard", "again".to_owned(), Tone::Plain),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{InstanceId, InvalidId},
+    link::RefusedCode,
     parameter::Key,
     plan::Plan,
     state::RunState,
@@ -194,6 +195,15 @@ pub enum Event {
         /// Which one.
         key: Key,
     },
+    /// What a machine wanted to change was refused. Its record has the number of that change.
+    ChangeRefused {
+        /// Whose.
+        instance: InstanceId,
+        /// For a program.
+        code: RefusedCode,
+        /// For a person.
+        message: String,
+    },
     /// The run is aborted. Only the first one counts.
     AbortRaised {
         /// Whose failure it is, if an instance's.
@@ -279,6 +289,7 @@ impl Event {
             | Event::InstanceReady { instance }
             | Event::WaitBegan { instance, .. }
             | Event::WaitEnded { instance, .. }
+            | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }

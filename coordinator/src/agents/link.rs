@@ -132,7 +132,6 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
         up.heard();
         let answer = match line::read(&text) {
             Line::Ignored => None,
-            Line::Refused(answer) => Some(answer),
             Line::Malformed(reason) => return End::retry(reason),
             Line::Known(said) => match *said {
                 Up::Heartbeat => None,

@@ -168,7 +168,8 @@ impl Actor {
         let generation = self.links.generation;
         let (tx, down) = mpsc::channel(LINES_UNDER_WAY);
         let coordinator = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op };
+        let refused = instance.refused_ops.iter().cloned().collect();
+        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op, refused };
         let report = self.wants_report(id).then_some(Down::Report);
         for line in [hello, Down::Plan(Box::new(plan))].into_iter().chain(report) {
             tx.try_send(line).map_err(|_| stopping())?;
@@ -238,16 +239,18 @@ impl Actor {
     }
 
     fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
-        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
-        let events = if applied { Ok(vec![]) } else { self.run.agent_change(id, change) };
-        let refused = match events {
-            Ok(events) => {
-                for event in events {
-                    self.record(turn, Author::Instance(id.clone()), Some(op), event);
-                }
-                None
+        let answered = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
+        let refused = if answered {
+            self.run.refused_op(id, op).cloned()
+        } else {
+            let (events, refused) = match self.run.agent_change(id, change) {
+                Ok(events) => (events, None),
+                Err(refused) => (self.run.refusal(id, change, &refused).into_iter().collect(), Some(refused)),
+            };
+            for event in events {
+                self.record(turn, Author::Instance(id.clone()), Some(op), event);
             }
-            Err(refused) => Some(RefusedChange { code: refused.code(), message: refused.to_string() }),
+            refused.map(|refused| RefusedChange { code: refused.code(), message: refused.to_string() })
         };
         turn.then(Effect::Tell(id.clone(), Down::Done { op, refused }));
     }

@@ -13,7 +13,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, request, value::Leaf};
+use super::{Abort, Instance, Machine, Run, StepState, Stored, any, refusal, request, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -111,7 +111,7 @@ impl Run {
             of_instance => {
                 let Some(id) = of_instance.instance() else { return vec![] };
                 let was_live = self.instances.get(id).is_some_and(Instance::is_live);
-                let mut leaves = self.apply_to_instance(id, of_instance, at);
+                let mut leaves = self.apply_to_instance(id, of_instance, at, record.op);
                 if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
                     let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
                     leaves.extend([Leaf::Members(id.node.clone())].into_iter().chain(computed));
@@ -132,7 +132,7 @@ impl Run {
         vec![Leaf::Value(key.clone())]
     }
 
-    fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis) -> Vec<Leaf> {
+    fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis, op: Option<u64>) -> Vec<Leaf> {
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
         let values =
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
@@ -186,6 +186,10 @@ impl Run {
             }
             Event::WaitEnded { on, .. } => {
                 instance.waits.remove(on);
+                vec![]
+            }
+            Event::ChangeRefused { code, message, .. } => {
+                refusal::remember(&mut instance.refused_ops, op, *code, message);
                 vec![]
             }
             Event::ReportFinished { .. } => {
@@ -245,6 +249,7 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         ready: false,
         reported: false,
         last_op: 0,
+        refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
         silent: None,

@@ -11,6 +11,7 @@ pub mod condition;
 pub mod decide;
 pub mod fold;
 pub mod health;
+pub mod refusal;
 pub mod request;
 pub mod value;
 pub mod view;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, StepResult},
     id::{AttemptKey, InstanceId, RunId},
+    link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
     state::RunState,
@@ -139,8 +141,11 @@ pub struct Instance {
     pub ready: bool,
     /// Its report is here, or will not come.
     pub reported: bool,
-    /// The number of its last change that was applied.
+    /// The number of its last change that was applied, or whose refusal is on record.
     pub last_op: u64,
+    /// The last changes of it that were refused, see [`refusal`].
+    #[serde(default)]
+    pub refused_ops: VecDeque<RefusedOp>,
     /// What its scripts wait for (for longer than a second), and since when.
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
