@@ -13,6 +13,7 @@ pub mod http;
 pub mod id;
 pub mod link;
 pub mod module;
+pub mod operation;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;

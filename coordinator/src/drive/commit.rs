@@ -59,6 +59,7 @@ impl Actor {
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Started(to, _) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
@@ -106,6 +107,7 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Enrolled(to, result) => drop(to.send(result)),
             Effect::Answer(answer, result) => self.answer(answer, result),
             Effect::Tell(instance, line) => self.links.tell(&instance, line),
@@ -142,6 +144,7 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
+                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
                 _ => {}
             }
         }

@@ -17,6 +17,7 @@ mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod operate;
 mod token;
 mod waiters;
 mod watch;

@@ -57,6 +57,10 @@ impl Run {
         if self.state.is_final() {
             return decision;
         }
+        self.operate(now, &mut decision);
+        if !decision.events.is_empty() {
+            return decision;
+        }
         // Failures first: a machine that cannot come is not one less to wait for.
         if self.state < RunState::SendingReports && self.terminate.is_none() {
             self.enforce_deadlines(now, &mut decision);
@@ -85,6 +89,7 @@ impl Run {
         match self.state {
             RunState::Finalizing => RunState::Finalizing,
             _ if self.terminate.is_some() => RunState::Finalizing,
+            _ if let Some(state) = self.state_in_operation() => state,
             RunState::Ready if self.keeps_running() => RunState::Ready,
             RunState::Ready => RunState::Finalizing,
             _ if self.instances.values().all(|i| i.attempt == 0)
@@ -145,7 +150,7 @@ impl Run {
         if self.abort.is_some() {
             return;
         }
-        for (id, instance) in &self.instances {
+        for (id, instance) in self.instances.iter().filter(|(_, i)| i.is_live()) {
             let Some(node) = self.node(id) else { continue };
             match instance.machine {
                 Machine::Planned => {
@@ -170,7 +175,8 @@ impl Run {
             return;
         }
         let mut failure = None;
-        for (id, instance) in &self.instances {
+        // What an operation adds is given up instead.
+        for (id, instance) in self.instances.iter().filter(|(_, i)| !i.joining && !i.leaving && i.given_up.is_none()) {
             if let Machine::Failed(reason) = &instance.machine {
                 failure.get_or_insert((Some(id.clone()), format!("cannot launch {id}: {reason}")));
             }
@@ -182,7 +188,7 @@ impl Run {
             }
         }
         let seconds = self.plan.policy.timeout;
-        if !before(now, self.created + seconds * 1000, decision) {
+        if !self.reached_ready && !before(now, self.created + seconds * 1000, decision) {
             failure.get_or_insert((None, format!("not Ready within {seconds} s: {}", self.first_missing())));
         }
         if let Some((instance, reason)) = failure {
@@ -260,7 +266,7 @@ impl Run {
 }
 
 /// True before `time`, in which case the run is looked at again then.
-fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
+pub(super) fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
     if now >= time {
         return false;
     }
