@@ -141,8 +141,10 @@ async fn bad_numbers_are_refused_and_change_nothing() {
 
 #[tokio::test]
 async fn an_agent_that_is_killed_in_a_hook_goes_on_with_it() {
-    let slow = APPLICATION
-        .replace("      test -n \"$FIRST\"\n", "      ss-set name \"hook\"\n      ss-get --timeout 60 db.1:seen\n");
+    let slow = APPLICATION.replace(
+        "      test -n \"$FIRST\"\n",
+        "      ss-set name \"hook\"\n      until slipstream-agent get --noblock db.1:seen; do sleep 0.1; done\n",
+    );
     let coordinator = Coordinator::start(Options::default()).await;
     for module in [IMAGE, &slow.replace("    on_vm_add: ss-set seen \"$SLIPSTREAM_SCALING_ACTION $SLIPSTREAM_SCALING_NODE $SLIPSTREAM_SCALING_VMS\"\n", "")] {
         coordinator.client().put_module(module).await.unwrap_or_else(|e| panic!("{e}\n{module}"));
@@ -159,7 +161,7 @@ async fn an_agent_that_is_killed_in_a_hook_goes_on_with_it() {
     })
     .await;
     let folder = coordinator.machines().into_iter().find(|m| m.to_string_lossy().contains("-web-2-")).expect("web.2");
-    slipstream_tests::restart_agent(&folder).await;
+    let mut agent = slipstream_tests::restart_agent(&folder).await;
     client.set_parameter(&run, &key("db.1:seen"), "go").await.expect("set");
     slipstream_tests::eventually("the operation is over", || async {
         let operations = client.operations(&run).await.ok()?;
@@ -167,4 +169,6 @@ async fn an_agent_that_is_killed_in_a_hook_goes_on_with_it() {
     })
     .await;
     assert_eq!(value(&coordinator, &run, "web.2:seen").await, "vm_create web web.4");
+    agent.kill().expect("it runs");
+    agent.wait().expect("it ends");
 }

@@ -5,16 +5,17 @@ use std::{
     fs,
     os::unix::{ffi::OsStringExt as _, process::CommandExt as _},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use crate::{eventually, processes_of};
 
-/// Kills the agent of a machine's folder without a word, and starts it again as it was. Its scripts go on.
+/// Kills the agent of a machine's folder without a word, and starts it again as it was. Its scripts go on. It is
+/// for the caller to end.
 ///
 /// # Panics
 /// There is none, or it does not end.
-pub async fn restart_agent(folder: &Path) {
+pub async fn restart_agent(folder: &Path) -> Child {
     let agent = processes_of(folder).into_iter().find(|p| p.command.contains(" boot --context "));
     let agent = agent.expect("its agent runs");
     let proc = |file: &str| -> Vec<OsString> {
@@ -40,5 +41,5 @@ pub async fn restart_agent(folder: &Path) {
         .stderr(log)
         .process_group(0)
         .spawn()
-        .expect("it starts again");
+        .expect("it starts again")
 }

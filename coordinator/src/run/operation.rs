@@ -25,7 +25,7 @@ use super::{
     tasks::TaskState,
     value::Leaf,
 };
-use crate::seam::{Millis, time_of};
+use crate::seam::Millis;
 
 /// How many operations that are over a run remembers.
 const MOST_OVER: usize = 1000;
@@ -247,8 +247,7 @@ impl Run {
     }
 
     /// Takes in an event of an operation. None: it is of another kind.
-    pub(super) fn apply_operation(&mut self, record: &Record) -> Option<Vec<Leaf>> {
-        let at = time_of(record);
+    pub(super) fn apply_operation(&mut self, record: &Record, at: Millis) -> Option<Vec<Leaf>> {
         match &record.event {
             Event::OperationStarted { number, asked, add, remove, tasks } => {
                 for id in add {
@@ -323,6 +322,12 @@ impl Run {
         for number in &over[..over.len().saturating_sub(MOST_OVER)] {
             self.operations.remove(number);
         }
+    }
+
+    /// How many instances the run has or wants: without those that leave or did not come up.
+    #[must_use]
+    pub fn member_count(&self) -> u32 {
+        super::index(self.instances.values().filter(|i| !i.leaving && i.given_up.is_none()).count())
     }
 
     /// The number of the next operation.

@@ -7,13 +7,7 @@ use slipstream_shared::{
     operation::Asked,
 };
 
-use super::{
-    Run, StepState,
-    change::Refused,
-    operation::Operation,
-    tasks::TaskState,
-    view::{step_info, timestamp},
-};
+use super::{Run, StepState, change::Refused, operation::Operation, tasks::TaskState, view::step_info};
 
 /// How many operations that are over are shown with a run.
 const LATEST: usize = 5;
@@ -99,8 +93,8 @@ impl Run {
             failure: operation.failure.clone(),
             asked: operation.asked.clone(),
             by: Some(operation.by.clone()),
-            at: Some(timestamp(operation.at)),
-            ended: operation.ended.map(timestamp),
+            at: Some(self.shown(operation.at)),
+            ended: operation.ended.map(|at| self.shown(at)),
             add: operation.add.clone(),
             remove: operation.remove.clone(),
             tasks: self.tasks_of(number).map(|(id, task)| self.task_info(id, task)).collect(),

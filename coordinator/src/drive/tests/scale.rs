@@ -6,7 +6,7 @@ use slipstream_shared::{
     api::{OperationInfo, OperationStatus},
     event::Event,
     id::{InstanceId, RunId},
-    operation::{FIRST_TASK, Hook, SCALING_ACTION, SCALING_NODE, SCALING_VMS},
+    operation::{Asked, FIRST_TASK, Hook, SCALING_ACTION, SCALING_NODE, SCALING_VMS},
     plan::{Plan, Script as Text, StepPlan},
     state::RunState,
 };
@@ -23,8 +23,6 @@ use crate::{
     drive::RunError,
     run::change::Refused,
 };
-
-use slipstream_shared::operation::Asked;
 
 fn id(text: &str) -> InstanceId {
     text.parse().expect("valid")

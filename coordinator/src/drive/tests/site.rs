@@ -16,7 +16,7 @@ use slipstream_shared::{
     context::Context,
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
-    link::{AgentPlan, Change, Down, Up},
+    link::{AgentPlan, Change, Down, HEARTBEAT_SECONDS, Up},
     operation::Asked,
     plan::{Category, Network, NodePlan, ParamPlan, Plan, Policy, Script as Script_, Size, StepPlan},
     state::RunState,
@@ -326,6 +326,22 @@ impl Site {
     }
 }
 
+/// The next line for an agent, which says meanwhile that it is there.
+async fn next(link: &mut crate::drive::AgentLink) -> Option<Down> {
+    loop {
+        tokio::select! {
+            line = link.down.recv() => return line,
+            () = tokio::time::sleep(Duration::from_secs(HEARTBEAT_SECONDS)) => link.up(Up::Heartbeat).await.ok()?,
+        }
+    }
+}
+
+/// What an agent of [`plan`] says when all goes well.
+pub(super) fn all_steps() -> Vec<Change> {
+    let result = StepResult { exit: Some(0), ..StepResult::default() };
+    vec![Change::StepStarted { index: 0 }, Change::StepFinished { index: 0, result }, Change::Ready, Change::Reported]
+}
+
 /// One machine's agent.
 struct Agent {
     started: Started,
@@ -366,7 +382,7 @@ impl Agent {
         loop {
             let line = match self.heard.pop_front() {
                 Some(line) => Some(line),
-                None => link.down.recv().await,
+                None => next(&mut link).await,
             };
             let Some(line) = line else { return };
             match line {
@@ -392,7 +408,7 @@ impl Agent {
         if self.script == Script::WaitForGreeting {
             let key = "web.1:greeting".parse().expect("valid");
             link.up(Up::Get { id: 1, key, wait: true, ignore_abort: false }).await.ok()?;
-            while !matches!(link.down.recv().await?, Down::Answer { id: 1, .. }) {}
+            while !matches!(next(link).await?, Down::Answer { id: 1, .. }) {}
         }
         let fails = self.script == Script::Fail;
         let result = StepResult {
@@ -427,7 +443,7 @@ impl Agent {
         self.op += 1;
         link.up(Up::Do { op: self.op, change }).await.ok()?;
         loop {
-            match link.down.recv().await? {
+            match next(link).await? {
                 Down::Done { op, .. } if op == self.op => return Some(()),
                 other => self.heard.push_back(other),
             }
