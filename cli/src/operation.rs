@@ -15,5 +15,7 @@ pub(crate) fn words(asked: &Asked, add: &[InstanceId], remove: &[InstanceId]) ->
     match asked {
         Asked::Scale { .. } if parts.is_empty() => "change nothing: there are as many already".to_owned(),
         Asked::Scale { .. } => parts.join(", "),
+        Asked::Retry { instance, from, script: None } => format!("run {from} and what follows again on {instance}"),
+        Asked::Retry { instance, from, .. } => format!("run an edited {from} and what follows on {instance}"),
     }
 }

@@ -5,6 +5,7 @@ mod events;
 mod launch;
 mod logs;
 mod reports;
+mod retry;
 mod scale;
 mod show;
 
@@ -97,6 +98,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: scale::ScaleOptions,
     },
+    /// Runs a step of an instance again, and those after it, as they were or edited
+    #[command(after_help = "Examples:\n  slipstream run retry 1a2b3c4d web.1 --from deploy --wait\n  \
+        slipstream run retry 1a2b3c4d web.1 --from deploy --script deploy.sh")]
+    Retry {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: retry::RetryOptions,
+    },
     /// Lists what was asked of a run since it was Ready, and the scripts that went with it
     #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
     Operations {
@@ -168,6 +178,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
         Command::Scale { run, options } => scale::scale(context, client, &run, options).await,
+        Command::Retry { run, options } => retry::run(context, client, &run, options).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,

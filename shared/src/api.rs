@@ -348,6 +348,22 @@ pub struct ScaleRequest {
     pub dry_run: bool,
 }
 
+/// Asks to run the steps of an instance again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Whose.
+    pub instance: InstanceId,
+    /// The name of the first step to run, such as `deploy`.
+    pub from: String,
+    /// What to run as that step instead of what the module says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {

@@ -16,7 +16,7 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        Problem, ReportInfo, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -278,6 +278,17 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, "/scale"), json(request), key).await
+    }
+
+    /// Asks to run the steps of an instance again. The same `idempotency` key again gives the same operation.
+    pub async fn retry(
+        &self,
+        run: &str,
+        request: &RetryRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/retry"), json(request), key).await
     }
 
     /// The operations of a run, oldest first.

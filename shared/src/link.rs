@@ -398,6 +398,9 @@ pub struct AgentPlan {
     /// Added before the first release, as `logs` was: [`PROTOCOL`] stayed 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<AgentTask>,
+    /// The deployment is not to go on from this step: tasks run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
     /// The names of the latest tasks by their index, those that have ended included: what to call their
     /// output. For the coordinator's own use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbered_names")]
@@ -424,6 +427,9 @@ pub struct AgentTask {
     /// What to run.
     #[serde(flatten)]
     pub step: AgentStep,
+    /// The step of the deployment that it is, once more: its result is that of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u32>,
     /// The ready check is to be passed again once it has succeeded.
     #[serde(default)]
     pub check: bool,

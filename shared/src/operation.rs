@@ -90,6 +90,16 @@ pub enum Asked {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         remove: Vec<InstanceId>,
     },
+    /// The steps of an instance once more.
+    Retry {
+        /// Whose.
+        instance: InstanceId,
+        /// From which step on.
+        from: String,
+        /// What to run as that step instead of what the module says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        script: Option<String>,
+    },
 }
 
 /// A script that an instance is to run for an operation.

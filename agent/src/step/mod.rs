@@ -47,6 +47,9 @@ async fn deploy(agent: &Arc<Agent>) {
     let mut index = 0;
     while index < current().deploy {
         let plan = current();
+        if plan.held.is_some_and(|held| index >= held) {
+            return;
+        }
         let Some(step) = plan.steps.get(index as usize) else { break };
         let result = outcome(agent, &plan, step, index).await;
         if !result.succeeded() {

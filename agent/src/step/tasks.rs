@@ -11,8 +11,11 @@ use slipstream_shared::{
     link::{AgentPlan, AgentTask},
 };
 
-use super::{adopted, ended, environment, finish, run_step};
-use crate::agent::{Agent, Stage};
+use super::{adopted, ended, environment, finish, ready, run_step};
+use crate::{
+    agent::{Agent, Stage},
+    trouble::say,
+};
 
 /// Runs tasks for as long as the daemon lives.
 pub(super) async fn run(agent: &Arc<Agent>) -> Infallible {
@@ -30,15 +33,21 @@ pub(super) async fn run(agent: &Arc<Agent>) -> Infallible {
             (status.stage, status.detail.clone())
         };
         one(agent, &plan, task).await;
-        agent.stage(stage, &detail);
+        if task.again.is_none() {
+            agent.stage(stage, &detail);
+        }
         over.insert(task.index);
     }
 }
 
 async fn one(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask) {
     let AgentTask { index, step, .. } = task;
-    if ended(agent, plan, *index).is_some() || adopted(agent, step, *index).await.is_some() {
-        return;
+    let known = match ended(agent, plan, *index) {
+        None => adopted(agent, step, *index).await,
+        ended => ended,
+    };
+    if let Some(result) = known {
+        return after(agent, plan, task, &result).await;
     }
     // An abort ends the operation, so what has not begun is not wanted any more.
     let env = tokio::select! {
@@ -46,14 +55,28 @@ async fn one(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask) {
         _ = agent.link.aborted() => return,
         env = environment(agent, step, *index) => env,
     };
-    match env {
+    let result = match env {
         Ok(env) => {
             agent.stage(Stage::Deploying, &step.step);
-            run_step(agent, plan, step, *index, env, true).await;
+            run_step(agent, plan, step, *index, env, true).await
         }
         Err(why) => {
             let cause = Some(format!("no environment: {why}"));
-            finish(agent, step, *index, StepResult { cause, ..StepResult::default() });
+            finish(agent, step, *index, StepResult { cause, ..StepResult::default() })
         }
+    };
+    after(agent, plan, task, &result).await;
+}
+
+/// What follows from the end of a step that was run once more.
+async fn after(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask, result: &StepResult) {
+    let Some(step) = task.again else { return };
+    if let Err(e) = agent.folder.keep_finished(step, result) {
+        say(format_args!("cannot keep the result of {}: {e}", task.step.step));
+    }
+    if !result.succeeded() {
+        agent.stage(Stage::Failed, &format!("{}: {result}", task.step.step));
+    } else if task.check {
+        ready::check_again(agent, plan).await;
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct ScaleOptions {
 pub(crate) struct How {
     /// Only show what would be done
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Show the progress until it is done
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,

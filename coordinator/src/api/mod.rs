@@ -23,7 +23,7 @@ mod runs;
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        ReportInfo, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -126,6 +126,18 @@ fn of_runs() -> Vec<Route> {
 
 fn of_operations() -> Vec<Route> {
     const KEY: &str = "The same key again in this run, with the same body, gives the same operation";
+    const FAILS: &[error::Code] = &[
+        RunNotFound,
+        RunAmbiguous,
+        InvalidValue,
+        Conflict,
+        KeyReused,
+        Aborted,
+        RunEnded,
+        InvalidRequest,
+        MediaType,
+        TooLarge,
+    ];
     vec![
         Route::post("/api/v1/runs/{run}/scale", "scale_run", operations::scale)
             .about("operations", "Gives nodes other numbers of instances, or removes named instances")
@@ -133,18 +145,14 @@ fn of_operations() -> Vec<Route> {
             .takes::<ScaleRequest>()
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
-            .fails(&[
-                RunNotFound,
-                RunAmbiguous,
-                InvalidValue,
-                Conflict,
-                KeyReused,
-                Aborted,
-                RunEnded,
-                InvalidRequest,
-                MediaType,
-                TooLarge,
-            ]),
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/retry", "retry_run", operations::retry)
+            .about("operations", "Runs the steps of an instance again, from one on; takes an abort back")
+            .header("Idempotency-Key", KEY)
+            .takes::<RetryRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
         Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
             .about("operations", "Lists what was asked of a run since it was Ready")
             .json::<Page<OperationInfo>>(200, "All of them, oldest first")

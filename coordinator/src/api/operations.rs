@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use slipstream_shared::{
-    api::{OperationInfo, Page, ScaleRequest},
+    api::{OperationInfo, Page, RetryRequest, ScaleRequest},
     event::Author,
     operation::Asked,
 };
@@ -32,6 +32,17 @@ pub(super) async fn scale(
     JsonBody(ScaleRequest { count, remove, dry_run }): JsonBody<ScaleRequest>,
 ) -> Answer {
     operate(&app, user, &run, &headers, Asked::Scale { count, remove }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/retry`
+pub(super) async fn retry(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(RetryRequest { instance, from, script, dry_run }): JsonBody<RetryRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Retry { instance, from, script }, dry_run).await
 }
 
 /// `GET /api/v1/runs/{run}/operations`

@@ -65,10 +65,11 @@ impl Actor {
         {
             return Ok(number);
         }
-        let event = self.run.start_operation(asked)?;
-        let Event::OperationStarted { number, .. } = event else { unreachable!("that is what begins one") };
-        self.record(turn, by, op, event);
-        Ok(number)
+        for event in self.run.start_operation(asked)? {
+            let op = op.filter(|_| matches!(event, Event::OperationStarted { .. }));
+            self.record(turn, by.clone(), op, event);
+        }
+        Ok(self.run.operations.keys().next_back().copied().unwrap_or_default())
     }
 
     /// Tells an agent its plan once more: it has changed.

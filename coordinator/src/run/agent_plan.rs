@@ -32,6 +32,7 @@ impl Run {
             ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
             login: node.login.clone(),
             tasks: self.agent_tasks(id),
+            held: self.held_from(id),
             names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),
         })
     }

@@ -244,7 +244,9 @@ impl Run {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }
             Change::NotReady { reason } => {
-                Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
+                let reason = shorten(reason);
+                let abort = || self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}"));
+                Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
             }
         }
     }

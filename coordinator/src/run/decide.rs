@@ -111,6 +111,10 @@ impl Run {
             }
             return self.sending_reports();
         }
+        // Latched: whoever is not ready after an operation shows in the health, not in the state.
+        if self.reached_ready {
+            return self.sending_reports();
+        }
         if self.instances.values().any(|i| i.is_live() && i.key.is_none()) {
             return RunState::Provisioning;
         }
@@ -171,12 +175,12 @@ impl Run {
     }
 
     fn enforce_deadlines(&self, now: Millis, decision: &mut Decision) {
-        if self.abort.is_some() {
+        // Afterwards it is operations that fail, not the run.
+        if self.abort.is_some() || self.reached_ready {
             return;
         }
         let mut failure = None;
-        // What an operation adds is given up instead.
-        for (id, instance) in self.instances.iter().filter(|(_, i)| !i.joining && !i.leaving && i.given_up.is_none()) {
+        for (id, instance) in &self.instances {
             if let Machine::Failed(reason) = &instance.machine {
                 failure.get_or_insert((Some(id.clone()), format!("cannot launch {id}: {reason}")));
             }
@@ -188,7 +192,7 @@ impl Run {
             }
         }
         let seconds = self.plan.policy.timeout;
-        if !self.reached_ready && !before(now, self.created + seconds * 1000, decision) {
+        if !before(now, self.created + seconds * 1000, decision) {
             failure.get_or_insert((None, format!("not Ready within {seconds} s: {}", self.first_missing())));
         }
         if let Some((instance, reason)) = failure {

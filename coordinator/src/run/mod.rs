@@ -16,6 +16,7 @@ pub mod operation;
 mod operation_view;
 pub mod refusal;
 pub mod request;
+pub mod retry;
 mod scale;
 pub mod tasks;
 pub mod value;

@@ -57,14 +57,15 @@ impl Run {
         self.operations.iter().filter(|(_, o)| o.ended.is_none()).map(|(n, o)| (*n, o))
     }
 
-    /// The event that begins an operation. Nothing is changed by asking.
+    /// The events that begin an operation. Nothing is changed by asking.
     ///
     /// # Errors
     /// It cannot be done, or not now.
-    pub fn start_operation(&self, asked: &Asked) -> Result<Event, Refused> {
-        self.may_operate()?;
+    pub fn start_operation(&self, asked: &Asked) -> Result<Vec<Event>, Refused> {
+        self.may_operate(asked)?;
         match asked {
-            Asked::Scale { count, remove } => self.scale(count, remove),
+            Asked::Scale { count, remove } => self.scale(count, remove).map(|event| vec![event]),
+            Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
     }
 
@@ -80,7 +81,7 @@ impl Run {
         }
     }
 
-    fn may_operate(&self) -> Result<(), Refused> {
+    fn may_operate(&self, asked: &Asked) -> Result<(), Refused> {
         let id = self.id.short();
         if self.state.is_final() {
             return Err(Refused::Gone(format!("run {id} has ended ({})", self.state)));
@@ -88,7 +89,8 @@ impl Run {
         if self.terminate.is_some() || self.is_ending() {
             return Err(Refused::Busy(format!("run {id} is ending: its machines are being removed")));
         }
-        if let Some(abort) = &self.abort {
+        // To run a step again is how an aborted run is repaired.
+        if let (Some(abort), false) = (&self.abort, matches!(asked, Asked::Retry { .. })) {
             return Err(Refused::Aborted { reason: format!("{} (take the abort back first)", abort.reason) });
         }
         if !self.reached_ready {
@@ -120,6 +122,7 @@ impl Run {
         self.give_up(now, decision);
         self.remove_leavers(now, decision);
         self.order_tasks(now, decision);
+        self.end_late_retries(now, decision);
         for (number, operation) in self.open_operations() {
             if self.is_done(number, operation) {
                 let failure = self.failure_of(number, operation);
@@ -233,6 +236,7 @@ impl Run {
         operation.add.iter().all(came)
             && operation.remove.iter().all(|id| self.is_gone(id))
             && self.tasks_of(number).all(|(id, task)| self.is_over(id, task))
+            && self.is_retried(number, operation)
     }
 
     /// The first thing that went wrong.
@@ -261,6 +265,9 @@ impl Run {
                 }
                 for task in tasks {
                     self.add_task(task, *number);
+                }
+                if let Asked::Retry { instance, .. } = &**asked {
+                    self.begin_retry(instance, tasks);
                 }
                 let (by, op, asked) = (record.by.clone(), record.op, (**asked).clone());
                 let (add, remove) = (add.clone(), remove.clone());
@@ -294,13 +301,16 @@ impl Run {
                 Some(vec![])
             }
             Event::StepStarted { instance, index, .. } if *index >= FIRST_TASK => {
-                self.task_mut(instance, *index)?.started = Some(at);
-                Some(vec![])
+                let task = self.task_mut(instance, *index)?;
+                task.started = Some(at);
+                let work = task.work.clone();
+                Some(self.step_retried(instance, &work, at, None))
             }
             Event::StepFinished { instance, index, result, .. } if *index >= FIRST_TASK => {
                 let task = self.task_mut(instance, *index)?;
                 (task.result, task.ended) = (Some(result.clone()), Some(at));
-                Some(vec![])
+                let (work, started) = (task.work.clone(), task.started.unwrap_or(at));
+                Some(self.step_retried(instance, &work, started, Some(result)))
             }
             _ => None,
         }

@@ -35,7 +35,9 @@ impl Run {
     /// # Errors
     /// It cannot be done, or not now.
     pub fn preview_operation(&self, asked: &Asked) -> Result<OperationInfo, Refused> {
-        let Event::OperationStarted { number, asked, add, remove, tasks } = self.start_operation(asked)? else {
+        let begins = |event: &Event| matches!(event, Event::OperationStarted { .. });
+        let begun = self.start_operation(asked)?.into_iter().find(begins);
+        let Some(Event::OperationStarted { number, asked, add, remove, tasks }) = begun else {
             return Err(Refused::Unreasonable("that is no operation".to_owned()));
         };
         let task = |task: slipstream_shared::operation::Task| TaskInfo {

@@ -111,6 +111,7 @@ impl Run {
                     operation.add.iter().filter(|id| id.node == *node && self.serves(id)).collect();
                 if came.is_empty() { Stand::Over } else { Stand::Due(scaling("vm_create", node, &came)) }
             }
+            Work::Step { .. } if self.is_cut_off(id, task.operation, task.index) => Stand::Over,
             Work::Hook { hook: Hook::PreScale | Hook::PostScale, .. } | Work::Step { .. } => {
                 Stand::Due(BTreeMap::new())
             }
@@ -153,7 +154,8 @@ impl Run {
             Work::Step { step, script, .. } => {
                 let step = node.steps.get(usize::try_from(*step).ok()?)?.clone();
                 let script = script.clone().unwrap_or(step.script);
-                Some(StepPlan { script, ..step })
+                let within = step.within.or(Some(self.plan.policy.timeout));
+                Some(StepPlan { script, within, ..step })
             }
         }
     }
@@ -165,7 +167,13 @@ impl Run {
         let agent_task = |task: &TaskState| {
             let mut step = super::agent_plan::agent_step(&self.task_step(id, task)?);
             step.env.extend(task.env.clone());
-            Some(AgentTask { index: task.index, step, check: false })
+            let again = match task.work {
+                Work::Step { step, .. } => Some(step),
+                Work::Hook { .. } => None,
+            };
+            // The last step leads to the ready check, as in the deployment.
+            let check = again.is_some_and(|step| step + 1 == self.deploy_steps(id));
+            Some(AgentTask { index: task.index, step, again, check })
         };
         ordered.filter_map(agent_task).collect()
     }

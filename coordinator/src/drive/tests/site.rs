@@ -433,6 +433,9 @@ impl Agent {
             let fails = matches!(&task.step.script, Script_::Text(text) if text == "false");
             let result = StepResult { exit: Some(i32::from(fails)), ..StepResult::default() };
             self.change(link, Change::StepFinished { index: task.index, result }).await?;
+            if task.check && !fails {
+                self.change(link, Change::Ready).await?;
+            }
             self.done.insert(task.index);
         }
         Some(())
