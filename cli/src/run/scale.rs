@@ -129,7 +129,7 @@ pub(super) fn table(operations: &[OperationInfo]) -> Table {
         let (status, tone) = status(operation.status);
         table.row([
             operation.number.to_string().into(),
-            Cell::toned(status.to_owned(), tone),
+            Cell::toned(status, tone),
             summary(operation).into(),
             operation.by.as_ref().map(ToString::to_string).unwrap_or_default().into(),
             Cell::toned(one_line(operation.failure.as_deref().unwrap_or_default()), Tone::Bad),
