@@ -4,6 +4,7 @@ mod end;
 mod events;
 mod launch;
 mod logs;
+mod power;
 mod reports;
 mod retry;
 mod scale;
@@ -107,6 +108,32 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: retry::RetryOptions,
     },
+    /// Powers machines off; disks, names and values stay
+    #[command(
+        after_help = "Examples:\n  slipstream run stop 1a2b3c4d --wait\n  slipstream run stop 1a2b3c4d web.1 web.2"
+    )]
+    Stop {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines on again
+    #[command(after_help = "Example:\n  slipstream run start 1a2b3c4d --wait")]
+    Start {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines off and on again
+    #[command(after_help = "Example:\n  slipstream run reboot 1a2b3c4d web.1 --wait")]
+    Reboot {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
     /// Lists what was asked of a run since it was Ready, and the scripts that went with it
     #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
     Operations {
@@ -179,6 +206,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
         Command::Scale { run, options } => scale::scale(context, client, &run, options).await,
         Command::Retry { run, options } => retry::run(context, client, &run, options).await,
+        Command::Stop { run, options } => power::run(context, client, &run, "stop", options).await,
+        Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
+        Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,

@@ -364,6 +364,18 @@ pub struct RetryRequest {
     pub dry_run: bool,
 }
 
+/// Asks to stop, start or reboot machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRequest {
+    /// Whose; all of the run where nobody is named.
+    #[serde(default)]
+    pub instances: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {
@@ -393,6 +405,9 @@ pub struct OperationInfo {
     /// The instances it removes.
     #[serde(default)]
     pub remove: Vec<InstanceId>,
+    /// The instances it changes where they are.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// The scripts that go with it.
     #[serde(default)]
     pub tasks: Vec<TaskInfo>,

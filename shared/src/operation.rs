@@ -100,6 +100,24 @@ pub enum Asked {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         script: Option<String>,
     },
+    /// Machines powered off; all of the run where nobody is named.
+    Stop {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+    },
+    /// Machines powered on again.
+    Start {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+    },
+    /// Machines powered off and on again.
+    Reboot {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+    },
 }
 
 /// A script that an instance is to run for an operation.

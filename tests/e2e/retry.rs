@@ -50,10 +50,9 @@ async fn a_failed_deploy_is_repaired_with_another_script_and_each_execution_keep
     assert_eq!(stati, [OperationStatus::Succeeded, OperationStatus::Failed]);
     assert_eq!(coordinator.client().run(&run).await.expect("shown").summary.abort, None, "the run goes on");
 
-    for (args, why) in [
-        (["--from", "install"], "machine.1 has no step `install`"),
-        (["--from", "nonsense"], "it has: deploy"),
-    ] {
+    for (args, why) in
+        [(["--from", "install"], "machine.1 has no step `install`"), (["--from", "nonsense"], "it has: deploy")]
+    {
         let (code, text) = retry(&args);
         assert_eq!(code, Some(2), "{args:?}: {text}");
         assert!(text.contains(why), "{args:?}: {text}");

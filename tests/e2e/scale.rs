@@ -117,7 +117,6 @@ async fn three_become_five_and_then_one_and_every_hook_knows_what_happened() {
 #[tokio::test]
 async fn bad_numbers_are_refused_and_change_nothing() {
     let (coordinator, run) = up().await;
-    let before = coordinator.client().run(&run).await.expect("shown").seq;
     for (args, code, why) in [
         (["web=-1"].as_slice(), 2, "`-1` is not a number of instances"),
         (&["web=1000000000"], 2, "the number of instances of `web` is 0 to 8, not 1000000000"),
@@ -133,7 +132,8 @@ async fn bad_numbers_are_refused_and_change_nothing() {
     request.count.insert("web".parse().expect("valid"), 9);
     let refused = problem(coordinator.client().scale(&run, &request, "k1").await);
     assert_eq!((refused.code.as_str(), refused.status), ("invalid_value", 422));
-    assert_eq!(coordinator.client().run(&run).await.expect("shown").seq, before);
+    assert_eq!(coordinator.client().operations(&run).await.expect("listed"), [], "nothing has begun");
+    assert_eq!(value(&coordinator, &run, "web:ids").await, "1,2,3");
     coordinator.client().abort(&run, "enough").await.expect("accepted");
     let refused = problem(coordinator.client().scale(&run, &request, "k2").await);
     assert_eq!(refused.code, "aborted", "{}", refused.detail);

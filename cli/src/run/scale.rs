@@ -129,7 +129,7 @@ pub(super) fn table(operations: &[OperationInfo]) -> Table {
         let (status, tone) = status(operation.status);
         table.row([
             operation.number.to_string().into(),
-            Cell::toned(status.to_owned(), tone),
+            Cell::toned(status, tone),
             summary(operation).into(),
             operation.by.as_ref().map(ToString::to_string).unwrap_or_default().into(),
             Cell::toned(one_line(operation.failure.as_deref().unwrap_or_default()), Tone::Bad),
@@ -175,7 +175,7 @@ fn status(status: OperationStatus) -> (&'static str, Tone) {
 
 /// What an operation does, in a few words.
 fn summary(operation: &OperationInfo) -> String {
-    crate::operation::words(&operation.asked, &operation.add, &operation.remove)
+    crate::operation::words(&operation.asked, &operation.add, &operation.remove, &operation.touch)
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ mod runs;
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer,
+        WaitRequest,
     },
     event::Record,
 };
@@ -150,6 +151,27 @@ fn of_operations() -> Vec<Route> {
             .about("operations", "Runs the steps of an instance again, from one on; takes an abort back")
             .header("Idempotency-Key", KEY)
             .takes::<RetryRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
+            .about("operations", "Powers machines off; disks, names and values stay")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/start", "start_machines", operations::start)
+            .about("operations", "Powers machines on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/reboot", "reboot_machines", operations::reboot)
+            .about("operations", "Powers machines off and on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),

@@ -290,6 +290,7 @@ fn of_agent(instance: &InstanceId, number: u64) -> Answer {
 /// The instance that somebody claims to be, if its machine still counts.
 fn part_of<'a>(run: &'a Run, claim: &Claim) -> Option<&'a crate::run::Instance> {
     let instance = run.instances.get(&claim.instance)?;
-    let counts = matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running);
+    let counts =
+        matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Starting);
     (counts && instance.attempt == claim.attempt && !run.is_ending()).then_some(instance)
 }

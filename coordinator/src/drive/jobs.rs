@@ -41,6 +41,12 @@ pub(super) enum Outcome {
         instance: InstanceId,
         result: Result<(), CloudError>,
     },
+    Powered {
+        instance: InstanceId,
+        attempt: u32,
+        on: bool,
+        result: Result<(), CloudError>,
+    },
     Watched {
         cloud: String,
         result: Result<Vec<Observed>, CloudError>,
@@ -69,6 +75,7 @@ impl Actor {
                     self.start_terminate(id, &command);
                 }
                 Command::Terminate(_) => {}
+                Command::Power(id, on) => self.start_power(id, *on, &command),
                 Command::Watch { cloud, soon } => self.start_watch(cloud, *soon, now),
                 Command::Report => self.ask_for_reports(),
                 Command::Release => self.start_release(&command),
@@ -76,7 +83,7 @@ impl Actor {
         }
     }
 
-    fn job<F>(&mut self, command: Option<&Command>, work: F)
+    pub(super) fn job<F>(&mut self, command: Option<&Command>, work: F)
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
@@ -170,6 +177,7 @@ impl Actor {
                 // Asked again if the machine is still there after a while.
                 self.try_again(turn, command, result.err().as_ref(), 10_000);
             }
+            Outcome::Powered { instance, attempt, on, result } => self.powered(turn, instance, attempt, on, result),
             Outcome::Watched { cloud, result } => self.watched(turn, &cloud, result),
             Outcome::Released(result) => {
                 self.running.remove(&Command::Release);
@@ -211,7 +219,7 @@ impl Actor {
     }
 
     /// Notes that a command is to be tried again, and records why it has failed.
-    fn try_again(&mut self, turn: &mut Turn, command: Command, error: Option<&CloudError>, least: u64) {
+    pub(super) fn try_again(&mut self, turn: &mut Turn, command: Command, error: Option<&CloudError>, least: u64) {
         let failed = self.retry.get(&command).map_or(0, |(_, n)| *n);
         let delay = if error.is_some() { least.max(1000 << failed.min(6)) } else { least };
         self.retry.insert(command, (self.now() + delay, failed + u32::from(error.is_some())));
@@ -254,7 +262,7 @@ fn context(world: &World, key: &AttemptKey, near: &[String], issued: Timestamp) 
     }
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
     let late = || CloudError::Ambiguous(format!("the cloud did not answer within {} s", CALL_LIMIT.as_secs()));
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| Err(late()))
 }

@@ -65,7 +65,13 @@ impl Actor {
         {
             return Ok(number);
         }
-        for event in self.run.start_operation(asked)? {
+        let events = self.run.start_operation(asked)?;
+        for event in &events {
+            if let Event::OperationStarted { touch, .. } = event {
+                self.can_be_done(asked, touch)?;
+            }
+        }
+        for event in events {
             let op = op.filter(|_| matches!(event, Event::OperationStarted { .. }));
             self.record(turn, by.clone(), op, event);
         }

@@ -14,6 +14,7 @@ pub mod fold;
 pub mod health;
 pub mod operation;
 mod operation_view;
+pub mod power;
 pub mod refusal;
 pub mod request;
 pub mod retry;
@@ -162,6 +163,9 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// The operation that has powered it on last; 0: none has.
+    #[serde(default)]
+    pub powered: u32,
     /// An operation that is under way has added it.
     #[serde(default)]
     pub joining: bool,
@@ -188,6 +192,12 @@ pub enum Machine {
     Launched,
     /// The cloud says that it runs.
     Running,
+    /// It is being powered off.
+    Stopping,
+    /// It is powered off, and can be started again.
+    Stopped,
+    /// It is being powered on again.
+    Starting,
     /// It is being removed.
     Terminating,
     /// It is gone, or never was.
@@ -250,7 +260,7 @@ impl Instance {
     /// True while a machine exists or may exist.
     #[must_use]
     pub fn may_exist(&self) -> bool {
-        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+        !matches!(self.machine, Machine::Planned | Machine::Gone | Machine::Failed(_))
     }
 
     /// True while it takes part in the run.

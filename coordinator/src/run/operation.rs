@@ -22,6 +22,7 @@ use super::{
     change::Refused,
     decide::{BOOT_DEADLINE, Command, Decision, REPORT_DEADLINE, before},
     fold::planned,
+    power::is_power,
     tasks::TaskState,
     value::Leaf,
 };
@@ -45,6 +46,9 @@ pub struct Operation {
     pub add: Vec<InstanceId>,
     /// Who is to go.
     pub remove: Vec<InstanceId>,
+    /// Who is changed where it is.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// When it was over.
     pub ended: Option<Millis>,
     /// Why it has failed.
@@ -65,6 +69,9 @@ impl Run {
         self.may_operate(asked)?;
         match asked {
             Asked::Scale { count, remove } => self.scale(count, remove).map(|event| vec![event]),
+            Asked::Stop { instances } | Asked::Start { instances } | Asked::Reboot { instances } => {
+                self.power(asked, instances).map(|event| vec![event])
+            }
             Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
     }
@@ -96,6 +103,11 @@ impl Run {
         if !self.reached_ready {
             return Err(Refused::Busy(format!("run {id} is {}: wait until it is Ready", self.state)));
         }
+        // Who stops machines wants to be alone with them.
+        let alone = self.open_operations().find(|(_, open)| open.is_power() || is_power(asked));
+        if let Some((number, _)) = alone {
+            return Err(Refused::Busy(format!("operation {number} of run {id} is under way: wait until it is over")));
+        }
         Ok(())
     }
 
@@ -107,7 +119,8 @@ impl Run {
         self.open_operations().next()?;
         let comes = |i: &Instance| i.is_live() && i.key.is_none();
         let goes = |i: &Instance| (i.leaving || i.given_up.is_some()) && i.machine != Machine::Gone;
-        let machines = self.instances.values().any(|i| comes(i) || goes(i));
+        let switched = |i: &Instance| matches!(i.machine, Machine::Stopping | Machine::Starting);
+        let machines = self.instances.values().any(|i| comes(i) || goes(i) || switched(i));
         Some(if machines { RunState::Provisioning } else { RunState::Executing })
     }
 
@@ -121,6 +134,7 @@ impl Run {
         }
         self.give_up(now, decision);
         self.remove_leavers(now, decision);
+        self.switch_machines(now, decision);
         self.order_tasks(now, decision);
         self.end_late_retries(now, decision);
         for (number, operation) in self.open_operations() {
@@ -190,7 +204,8 @@ impl Run {
         if !self.tasks_are_over(id) {
             return false;
         }
-        if instance.key.is_none() || instance.reported || matches!(instance.machine, Machine::Failed(_)) {
+        let hears = matches!(instance.machine, Machine::Launched | Machine::Running);
+        if instance.key.is_none() || instance.reported || !hears {
             return true;
         }
         let asked = self.operations.values().filter(|o| o.remove.contains(id)).map(|o| o.at);
@@ -237,6 +252,7 @@ impl Run {
             && operation.remove.iter().all(|id| self.is_gone(id))
             && self.tasks_of(number).all(|(id, task)| self.is_over(id, task))
             && self.is_retried(number, operation)
+            && operation.touch.iter().all(|id| self.is_switched(number, operation, id))
     }
 
     /// The first thing that went wrong.
@@ -253,7 +269,7 @@ impl Run {
     /// Takes in an event of an operation. None: it is of another kind.
     pub(super) fn apply_operation(&mut self, record: &Record, at: Millis) -> Option<Vec<Leaf>> {
         match &record.event {
-            Event::OperationStarted { number, asked, add, remove, tasks } => {
+            Event::OperationStarted { number, asked, add, remove, touch, tasks } => {
                 for id in add {
                     let instance = Instance { joining: true, ..planned(self.free_ordinal(), at) };
                     self.instances.insert(id.clone(), instance);
@@ -270,9 +286,9 @@ impl Run {
                     self.begin_retry(instance, tasks);
                 }
                 let (by, op, asked) = (record.by.clone(), record.op, (**asked).clone());
-                let (add, remove) = (add.clone(), remove.clone());
+                let (add, remove, touch) = (add.clone(), remove.clone(), touch.clone());
                 let leaves = members(add.iter().chain(&remove));
-                let operation = Operation { by, op, at, asked, add, remove, ended: None, failure: None };
+                let operation = Operation { by, op, at, asked, add, remove, touch, ended: None, failure: None };
                 self.operations.insert(*number, operation);
                 self.forget_operations();
                 Some(leaves)
@@ -294,6 +310,14 @@ impl Run {
                 given_up.given_up = Some(reason.clone());
                 given_up.waits.clear();
                 Some(members(std::iter::once(instance)))
+            }
+            // The rest is as for any event of an instance.
+            Event::PowerFailed { instance, reason, .. } => {
+                let open = self.operations.values_mut().find(|o| o.ended.is_none() && o.touch.contains(instance));
+                if let Some(operation) = open {
+                    operation.failure = Some(format!("{instance}: {reason}"));
+                }
+                None
             }
             Event::TaskOrdered { instance, index, env, .. } => {
                 let task = self.task_mut(instance, *index)?;

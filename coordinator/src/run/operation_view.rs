@@ -37,7 +37,7 @@ impl Run {
     pub fn preview_operation(&self, asked: &Asked) -> Result<OperationInfo, Refused> {
         let begins = |event: &Event| matches!(event, Event::OperationStarted { .. });
         let begun = self.start_operation(asked)?.into_iter().find(begins);
-        let Some(Event::OperationStarted { number, asked, add, remove, tasks }) = begun else {
+        let Some(Event::OperationStarted { number, asked, add, remove, touch, tasks }) = begun else {
             return Err(Refused::Unreasonable("that is no operation".to_owned()));
         };
         let task = |task: slipstream_shared::operation::Task| TaskInfo {
@@ -57,6 +57,7 @@ impl Run {
             ended: None,
             add,
             remove,
+            touch,
             tasks: tasks.into_iter().map(task).collect(),
         })
     }
@@ -99,6 +100,7 @@ impl Run {
             ended: operation.ended.map(|at| self.shown(at)),
             add: operation.add.clone(),
             remove: operation.remove.clone(),
+            touch: operation.touch.clone(),
             tasks: self.tasks_of(number).map(|(id, task)| self.task_info(id, task)).collect(),
         }
     }

@@ -10,7 +10,7 @@ use slipstream_shared::{
 };
 
 use super::{
-    Instance, Machine, Run, StepState, StepState,
+    Instance, Machine, Run, StepState,
     change::Refused,
     decide::{Decision, before},
     operation::Operation,
@@ -39,14 +39,16 @@ impl Run {
             let script = script.filter(|_| place == first).map(|text| Script::Text(text.to_owned()));
             (id.clone(), Work::Step { step: super::index(place), name: step.step.clone(), script })
         });
-        let asked = Asked::Retry {
-            instance: id.clone(),
-            from: from.to_owned(),
-            script: script.map(str::to_owned),
-        };
+        let asked = Asked::Retry { instance: id.clone(), from: from.to_owned(), script: script.map(str::to_owned) };
         let (number, tasks) = (self.next_operation(), self.number_tasks(works));
-        let started =
-            Event::OperationStarted { number, asked: Box::new(asked), add: vec![], remove: vec![], tasks };
+        let started = Event::OperationStarted {
+            number,
+            asked: Box::new(asked),
+            add: vec![],
+            remove: vec![],
+            touch: vec![],
+            tasks,
+        };
         let mut events = self.cancel_abort();
         events.push(started);
         Ok(events)
@@ -88,16 +90,16 @@ impl Run {
     pub(super) fn is_cut_off(&self, id: &InstanceId, operation: u32, index: u32) -> bool {
         let mut before = self.tasks.get(id).into_iter().flatten().filter(|t| t.operation == operation);
         before.any(|t| {
-            t.index < index
-                && matches!(t.work, Work::Step { .. })
-                && t.result.as_ref().is_some_and(|r| !r.succeeded())
+            t.index < index && matches!(t.work, Work::Step { .. }) && t.result.as_ref().is_some_and(|r| !r.succeeded())
         })
     }
 
     /// True when a retry has come to its end: a step has failed, or the instance is ready again.
     pub(super) fn is_retried(&self, number: u32, operation: &Operation) -> bool {
         let Some(id) = operation.retries() else { return true };
-        self.is_cut_off(id, number, u32::MAX) || self.serves(id) || !self.instances.get(id).is_some_and(Instance::is_live)
+        self.is_cut_off(id, number, u32::MAX)
+            || self.serves(id)
+            || !self.instances.get(id).is_some_and(Instance::is_live)
     }
 
     /// Ends a retry after which nobody says that the instance is ready.
@@ -155,7 +157,7 @@ impl Operation {
     pub fn retries(&self) -> Option<&InstanceId> {
         match &self.asked {
             Asked::Retry { instance, .. } => Some(instance),
-            Asked::Scale { .. } => None,
+            _ => None,
         }
     }
 }

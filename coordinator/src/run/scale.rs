@@ -41,7 +41,7 @@ impl Run {
         let tasks = self.number_tasks(self.hooks(&come, &go));
         let asked = Box::new(Asked::Scale { count: count.clone(), remove: remove.to_vec() });
         let remove = go.into_iter().collect();
-        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, tasks })
+        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, touch: vec![], tasks })
     }
 
     /// The instances that are named, all of them there.

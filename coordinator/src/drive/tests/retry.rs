@@ -98,7 +98,10 @@ async fn what_cannot_be_run_again_is_refused_and_changes_nothing() {
     let before = handle.detail().await.expect("read").seq;
     for (asked, why) in [
         (again("web.1", "finish", None), "step `finish` of web.1 has never run: there is nothing to run again"),
-        (again("web.1", "deplyo", None), "web.1 has no step `deplyo` (did you mean `deploy`?); it has: deploy, finish, packages"),
+        (
+            again("web.1", "deplyo", None),
+            "web.1 has no step `deplyo` (did you mean `deploy`?); it has: deploy, finish, packages",
+        ),
         (again("web.7", "deploy", None), "this run has no instance web.7"),
         (again("web.1", "deploy", Some(" \n")), "the script is empty"),
         (again("web.1", "packages", Some("x")), "step `packages` installs packages: it has no script to replace"),
@@ -141,10 +144,8 @@ async fn killed_after_any_record_a_retry_goes_on_and_runs_nothing_twice() {
         site.handle(run).await.operate(ann(), asked, Some(7)).await.expect("the same");
         let done = over(&site, run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
-        let started = |r: &slipstream_shared::event::Record| {
-            matches!(&r.event, Event::StepStarted { index, .. } if *index >= FIRST_TASK)
-        };
-        assert_eq!(site.events(run).await.iter().filter(|r| started(r)).count(), 2, "killed after record {point}");
+        let ended = |r: &slipstream_shared::event::Record| matches!(&r.event, Event::StepFinished { index, .. } if *index >= FIRST_TASK);
+        assert_eq!(site.events(run).await.iter().filter(|r| ended(r)).count(), 2, "killed after record {point}");
         if !died {
             assert!(point > 5, "a retry has more records than {point}");
             return;
