@@ -3,6 +3,7 @@
 mod boot;
 mod full;
 mod input;
+mod power;
 mod processes;
 mod qemu;
 mod retry;
