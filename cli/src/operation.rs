@@ -18,6 +18,13 @@ pub(crate) fn words(asked: &Asked, add: &[InstanceId], remove: &[InstanceId], to
         Asked::Stop { .. } | Asked::Start { .. } | Asked::Reboot { .. } if touch.is_empty() => {
             "change nothing: the machines are so already".to_owned()
         }
+        Asked::Update { module, .. } => {
+            if !touch.is_empty() {
+                parts.push(format!("run steps again on {}", names(touch)));
+            }
+            let what = if parts.is_empty() { "no machine is touched".to_owned() } else { parts.join(", ") };
+            format!("update to {module}: {what}")
+        }
         Asked::Stop { .. } => format!("stop {}", names(touch)),
         Asked::Start { .. } => format!("start {}", names(touch)),
         Asked::Reboot { .. } => format!("reboot {}", names(touch)),

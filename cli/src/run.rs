@@ -9,6 +9,7 @@ mod reports;
 mod retry;
 mod scale;
 mod show;
+mod update;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -107,6 +108,15 @@ pub(crate) enum Command {
         run: String,
         #[command(flatten)]
         options: retry::RetryOptions,
+    },
+    /// Updates a run to another version of its module: only what differs is touched
+    #[command(after_help = "Examples:\n  slipstream run update 1a2b3c4d apps/lamp@5 --dry-run\n  \
+        slipstream run update 1a2b3c4d apps/lamp --wait")]
+    Update {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: update::UpdateOptions,
     },
     /// Powers machines off; disks, names and values stay
     #[command(
@@ -209,6 +219,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Stop { run, options } => power::run(context, client, &run, "stop", options).await,
         Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
         Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
+        Command::Update { run, options } => update::run(context, client, &run, options).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,

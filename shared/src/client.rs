@@ -16,8 +16,8 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer,
-        WaitRequest,
+        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter,
+        UpdateRequest, WaitAnswer, WaitRequest,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -302,6 +302,18 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same
+    /// operation.
+    pub async fn update(
+        &self,
+        run: &str,
+        request: &UpdateRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/update"), json(request), key).await
     }
 
     /// The operations of a run, oldest first.

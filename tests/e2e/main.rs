@@ -9,3 +9,4 @@ mod qemu;
 mod retry;
 mod scale;
 mod survive;
+mod update;

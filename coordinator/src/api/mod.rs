@@ -19,12 +19,13 @@ mod reports;
 pub mod route;
 mod router;
 mod runs;
+mod update;
 
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer,
-        WaitRequest,
+        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, UpdateRequest,
+        WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -154,6 +155,27 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/update", "update_run", update::update)
+            .about("operations", "Updates a run to another version of its module: only what differs is touched")
+            .header("Idempotency-Key", KEY)
+            .takes::<UpdateRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done and why, where only that was asked")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidLaunch,
+                InvalidValue,
+                Conflict,
+                KeyReused,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
         Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
             .about("operations", "Powers machines off; disks, names and values stay")
             .header("Idempotency-Key", KEY)

@@ -7,6 +7,7 @@ use slipstream_shared::{
     error_chain::Chain,
     event::{Event, Record},
     link::Down,
+    operation::Asked,
 };
 
 use super::{
@@ -149,6 +150,7 @@ impl Actor {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
                 Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }
         }

@@ -161,8 +161,8 @@ impl Actor {
     }
 
     fn start_release(&mut self, command: &Command) {
-        let used: std::collections::BTreeSet<&String> = self.run.plan.nodes.values().map(|n| &n.cloud).collect();
-        let clouds = used.into_iter().filter_map(|name| self.world.clouds.get(name)).map(Arc::clone).collect();
+        let clouds =
+            self.run.clouds().into_iter().filter_map(|name| self.world.clouds.get(name)).map(Arc::clone).collect();
         let run = self.run.id;
         self.job(Some(command), async move { Outcome::Released(release(run, clouds).await) });
     }

@@ -6,6 +6,7 @@ use slipstream_shared::{
     id::InstanceId,
     link::Down,
     operation::Asked,
+    plan::Plan,
 };
 
 use super::{
@@ -32,6 +33,14 @@ impl RunHandle {
     /// It cannot be done, or not now.
     pub async fn preview_operation(&self, asked: Asked) -> Result<OperationInfo, RunError> {
         self.read(move |run, _| run.preview_operation(&asked)).await?.map_err(RunError::from)
+    }
+
+    /// What the run does.
+    ///
+    /// # Errors
+    /// The coordinator is stopping.
+    pub async fn plan(&self) -> Result<Plan, RunError> {
+        self.read(|run, _| run.plan.clone()).await
     }
 
     /// All operations the run remembers, oldest first.
@@ -66,6 +75,9 @@ impl Actor {
             return Ok(number);
         }
         let events = self.run.start_operation(asked)?;
+        if let Asked::Update { plan: Some(plan), .. } = asked {
+            self.clouds_are_there(plan)?;
+        }
         for event in &events {
             if let Event::OperationStarted { touch, .. } = event {
                 self.can_be_done(asked, touch)?;
@@ -76,6 +88,24 @@ impl Actor {
             self.record(turn, by.clone(), op, event);
         }
         Ok(self.run.operations.keys().next_back().copied().unwrap_or_default())
+    }
+
+    fn clouds_are_there(&self, plan: &Plan) -> Result<(), RunError> {
+        match plan.nodes.values().find(|node| !self.world.clouds.contains_key(&node.cloud)) {
+            None => Ok(()),
+            Some(node) => {
+                let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
+                Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") })
+            }
+        }
+    }
+
+    /// Tells all agents their plans once more.
+    pub(super) fn tell_plans(&mut self) {
+        let connected: Vec<InstanceId> = self.links.all.keys().cloned().collect();
+        for instance in connected {
+            self.tell_plan(&instance);
+        }
     }
 
     /// Tells an agent its plan once more: it has changed.

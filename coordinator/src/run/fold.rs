@@ -50,6 +50,9 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            retired: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
         })

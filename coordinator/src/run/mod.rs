@@ -20,6 +20,9 @@ pub mod request;
 pub mod retry;
 mod scale;
 pub mod tasks;
+mod update;
+mod update;
+mod update;
 pub mod value;
 pub mod view;
 
@@ -31,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, StepResult},
-    id::{AttemptKey, InstanceId, RunId},
+    id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
@@ -93,6 +96,15 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
     /// What was asked of it since it was Ready, by number.
     #[serde(default)]
     pub operations: BTreeMap<u32, Operation>,
@@ -219,7 +231,7 @@ impl Run {
     /// The node of an instance.
     #[must_use]
     pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
-        self.plan.nodes.get(&instance.node)
+        self.plan.nodes.get(&instance.node).or_else(|| self.retired.get(&instance.node))
     }
 
     /// The key of the current launch of an instance.

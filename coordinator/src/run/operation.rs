@@ -72,6 +72,18 @@ impl Run {
             Asked::Stop { instances } | Asked::Start { instances } | Asked::Reboot { instances } => {
                 self.power(asked, instances).map(|event| vec![event])
             }
+            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
+            Asked::Update { module, plan: None } => {
+                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
+            }
+            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
+            Asked::Update { module, plan: None } => {
+                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
+            }
+            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
+            Asked::Update { module, plan: None } => {
+                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
+            }
             Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
     }
@@ -83,7 +95,7 @@ impl Run {
     pub fn was_started(&self, by: &Author, op: u64, asked: &Asked) -> Result<Option<u32>, Refused> {
         match self.operations.iter().find(|(_, known)| known.op == Some(op) && known.by == *by) {
             None => Ok(None),
-            Some((number, known)) if known.asked == *asked => Ok(Some(*number)),
+            Some((number, known)) if is_same(&known.asked, asked) => Ok(Some(*number)),
             Some(_) => Err(Refused::Reused),
         }
     }
@@ -103,8 +115,9 @@ impl Run {
         if !self.reached_ready {
             return Err(Refused::Busy(format!("run {id} is {}: wait until it is Ready", self.state)));
         }
-        // Who stops machines wants to be alone with them.
-        let alone = self.open_operations().find(|(_, open)| open.is_power() || is_power(asked));
+        // Who stops machines, or changes the plan, wants to be alone with them.
+        let wants_alone = |asked: &Asked| is_power(asked) || matches!(asked, Asked::Update { .. });
+        let alone = self.open_operations().find(|(_, open)| wants_alone(&open.asked) || wants_alone(asked));
         if let Some((number, _)) = alone {
             return Err(Refused::Busy(format!("operation {number} of run {id} is under way: wait until it is over")));
         }
@@ -270,6 +283,15 @@ impl Run {
     pub(super) fn apply_operation(&mut self, record: &Record, at: Millis) -> Option<Vec<Leaf>> {
         match &record.event {
             Event::OperationStarted { number, asked, add, remove, touch, tasks } => {
+                if let Asked::Update { plan: Some(plan), .. } = &**asked {
+                    self.take_plan(plan);
+                }
+                if let Asked::Update { plan: Some(plan), .. } = &**asked {
+                    self.take_plan(plan);
+                }
+                if let Asked::Update { plan: Some(plan), .. } = &**asked {
+                    self.take_plan(plan);
+                }
                 for id in add {
                     let instance = Instance { joining: true, ..planned(self.free_ordinal(), at) };
                     self.instances.insert(id.clone(), instance);
@@ -282,10 +304,10 @@ impl Run {
                 for task in tasks {
                     self.add_task(task, *number);
                 }
-                if let Asked::Retry { instance, .. } = &**asked {
-                    self.begin_retry(instance, tasks);
+                for id in touch {
+                    self.begin_retry(id, tasks);
                 }
-                let (by, op, asked) = (record.by.clone(), record.op, (**asked).clone());
+                let (by, op, asked) = (record.by.clone(), record.op, without_plan(asked));
                 let (add, remove, touch) = (add.clone(), remove.clone(), touch.clone());
                 let leaves = members(add.iter().chain(&remove));
                 let operation = Operation { by, op, at, asked, add, remove, touch, ended: None, failure: None };
@@ -373,6 +395,42 @@ impl Run {
     pub(super) fn members_of(&self, node: &NodeName) -> Vec<&InstanceId> {
         self.instances.iter().filter(|(id, i)| id.node == *node && i.is_live()).map(|(id, _)| id).collect()
     }
+}
+
+/// The same without the plan, which the run has.
+pub(super) fn without_plan(asked: &Asked) -> Asked {
+    match asked {
+        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
+        other => other.clone(),
+    }
+}
+
+fn is_same(known: &Asked, asked: &Asked) -> bool {
+    *known == without_plan(asked)
+}
+
+/// The same without the plan, which the run has.
+fn without_plan(asked: &Asked) -> Asked {
+    match asked {
+        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
+        other => other.clone(),
+    }
+}
+
+fn is_same(known: &Asked, asked: &Asked) -> bool {
+    *known == without_plan(asked)
+}
+
+/// The same without the plan, which the run has.
+fn without_plan(asked: &Asked) -> Asked {
+    match asked {
+        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
+        other => other.clone(),
+    }
+}
+
+fn is_same(known: &Asked, asked: &Asked) -> bool {
+    *known == without_plan(asked)
 }
 
 fn never_was(instance: InstanceId, attempt: u32) -> Event {

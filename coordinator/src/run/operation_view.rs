@@ -7,7 +7,13 @@ use slipstream_shared::{
     operation::Asked,
 };
 
-use super::{Run, StepState, change::Refused, operation::Operation, tasks::TaskState, view::step_info};
+use super::{
+    Run, StepState,
+    change::Refused,
+    operation::{Operation, without_plan},
+    tasks::TaskState,
+    view::step_info,
+};
 
 /// How many operations that are over are shown with a run.
 const LATEST: usize = 5;
@@ -47,11 +53,15 @@ impl Run {
             status: "waiting".to_owned(),
             result: None,
         };
+        let notes = match &*asked {
+            Asked::Update { plan: Some(plan), .. } => self.update_notes(plan),
+            _ => vec![],
+        };
         Ok(OperationInfo {
             number,
             status: OperationStatus::Planned,
             failure: None,
-            asked: *asked,
+            asked: without_plan(&asked),
             by: None,
             at: None,
             ended: None,
@@ -59,6 +69,7 @@ impl Run {
             remove,
             touch,
             tasks: tasks.into_iter().map(task).collect(),
+            notes,
         })
     }
 
@@ -102,6 +113,7 @@ impl Run {
             remove: operation.remove.clone(),
             touch: operation.touch.clone(),
             tasks: self.tasks_of(number).map(|(id, task)| self.task_info(id, task)).collect(),
+            notes: vec![],
         }
     }
 
