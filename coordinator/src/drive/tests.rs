@@ -5,6 +5,7 @@ mod retry;
 mod scale;
 mod silence;
 mod site;
+mod update;
 
 use std::time::Duration;
 
