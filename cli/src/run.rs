@@ -7,6 +7,7 @@ mod logs;
 mod power;
 mod reports;
 mod retry;
+mod save;
 mod scale;
 mod show;
 mod update;
@@ -108,6 +109,17 @@ pub(crate) enum Command {
         run: String,
         #[command(flatten)]
         options: retry::RetryOptions,
+    },
+    /// Saves scripts that were edited for a retry, and have succeeded, as a version of the module
+    #[command(
+        after_help = "Examples:\n  slipstream run save 1a2b3c4d\n  slipstream run save 1a2b3c4d --as apps/lamp-fixed"
+    )]
+    Save {
+        /// Id of the run, short or full
+        run: String,
+        /// Under another path in the catalogue
+        #[arg(long = "as", value_name = "PATH")]
+        path: Option<String>,
     },
     /// Updates a run to another version of its module: only what differs is touched
     #[command(after_help = "Examples:\n  slipstream run update 1a2b3c4d apps/lamp@5 --dry-run\n  \
@@ -220,6 +232,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
         Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
         Command::Update { run, options } => update::run(context, client, &run, options).await,
+        Command::Save { run, path } => save::run(context, &client, &run, path).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,

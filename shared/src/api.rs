@@ -409,6 +409,27 @@ pub struct UpdateRequest {
     pub dry_run: bool,
 }
 
+/// Asks to save what a run has really executed as a version of its module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// Under another path in the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A version of a module that holds what a run has executed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SavedModule {
+    /// The version.
+    pub module: ModuleInfo,
+    /// The scripts that it has from the run.
+    pub saved: Vec<String>,
+    /// Edited scripts that other modules contribute: they are not in it.
+    #[serde(default)]
+    pub left: Vec<String>,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {

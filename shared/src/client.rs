@@ -16,8 +16,8 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter,
-        UpdateRequest, WaitAnswer, WaitRequest,
+        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
+        SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -314,6 +314,11 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, "/update"), json(request), key).await
+    }
+
+    /// Saves the scripts that were edited for a retry as a version of the module.
+    pub async fn save(&self, run: &str, request: &SaveRequest) -> Result<SavedModule, ClientError> {
+        self.call(Method::POST, &of(run, "/save"), json(request), None).await
     }
 
     /// The operations of a run, oldest first.

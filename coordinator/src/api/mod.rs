@@ -19,13 +19,14 @@ mod reports;
 pub mod route;
 mod router;
 mod runs;
+mod save;
 mod update;
 
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, UpdateRequest,
-        WaitAnswer, WaitRequest,
+        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
+        SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -197,6 +198,26 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/save", "save_run", save::save)
+            .about(
+                "operations",
+                "Saves scripts that were edited for a retry, and have succeeded, as a version of the module",
+            )
+            .takes::<SaveRequest>()
+            .json::<SavedModule>(201, "The version that was made")
+            .json::<SavedModule>(200, "The latest version, which says the same already")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidValue,
+                Conflict,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+                StorageFull,
+            ]),
         Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
             .about("operations", "Lists what was asked of a run since it was Ready")
             .json::<Page<OperationInfo>>(200, "All of them, oldest first")

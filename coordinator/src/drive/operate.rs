@@ -9,6 +9,8 @@ use slipstream_shared::{
     plan::Plan,
 };
 
+use crate::run::executed::Executed;
+
 use super::{
     RunError,
     actor::{Actor, Turn},
@@ -41,6 +43,14 @@ impl RunHandle {
     /// The coordinator is stopping.
     pub async fn plan(&self) -> Result<Plan, RunError> {
         self.read(|run, _| run.plan.clone()).await
+    }
+
+    /// The edited scripts that have succeeded.
+    ///
+    /// # Errors
+    /// The coordinator is stopping.
+    pub async fn executed(&self) -> Result<Vec<Executed>, RunError> {
+        self.read(|run, _| run.executed()).await
     }
 
     /// All operations the run remembers, oldest first.

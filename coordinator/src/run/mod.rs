@@ -9,6 +9,7 @@ pub mod any;
 pub mod change;
 pub mod condition;
 pub mod decide;
+pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
