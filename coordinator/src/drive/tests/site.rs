@@ -434,6 +434,9 @@ impl Agent {
     async fn tasks(&mut self, link: &mut crate::drive::AgentLink, plan: &AgentPlan) -> Option<()> {
         for task in &plan.tasks {
             if self.done.contains(&task.index) {
+                if task.check {
+                    self.change(link, Change::Ready).await?;
+                }
                 continue;
             }
             self.change(link, Change::StepStarted { index: task.index }).await?;
