@@ -21,6 +21,7 @@ mod journal;
 mod operate;
 mod power;
 mod silence;
+mod snapshot;
 mod token;
 mod waiters;
 mod watch;
@@ -222,7 +223,7 @@ impl Runs {
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
         let mut active = self.active.lock().await;
-        match journal.append(&[record], &run, Some(&run.summary())).await {
+        match journal.append(&[record], Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
