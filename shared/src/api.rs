@@ -387,28 +387,6 @@ pub struct UpdateRequest {
     pub dry_run: bool,
 }
 
-/// Asks to update a run to another version of its module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateRequest {
-    /// `path@version`, or `path` for the latest.
-    pub module: String,
-    /// Only say what would be done.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// Asks to update a run to another version of its module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateRequest {
-    /// `path@version`, or `path` for the latest.
-    pub module: String,
-    /// Only say what would be done.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
 /// Asks to save what a run has really executed as a version of its module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -465,12 +443,6 @@ pub struct OperationInfo {
     /// The scripts that go with it.
     #[serde(default)]
     pub tasks: Vec<TaskInfo>,
-    /// Why, where it was only asked what would be done.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-    /// Why, where it was only asked what would be done.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
     /// Why, where it was only asked what would be done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -108,22 +108,6 @@ pub enum Asked {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<Box<Plan>>,
     },
-    /// Another version of its module.
-    Update {
-        /// Which, as `path@version`, or `path` for the latest.
-        module: String,
-        /// What the run does from then on; left out where people see it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        plan: Option<Box<Plan>>,
-    },
-    /// Another version of its module.
-    Update {
-        /// Which, as `path@version`, or `path` for the latest.
-        module: String,
-        /// What the run does from then on; left out where people see it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        plan: Option<Box<Plan>>,
-    },
     /// Machines powered off; all of the run where nobody is named.
     Stop {
         /// Whose.

@@ -51,8 +51,6 @@ impl Run {
             trouble: None,
             notes: std::collections::BTreeSet::new(),
             retired: BTreeMap::new(),
-            retired: BTreeMap::new(),
-            retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
         })

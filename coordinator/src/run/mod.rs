@@ -22,8 +22,6 @@ pub mod retry;
 mod scale;
 pub mod tasks;
 mod update;
-mod update;
-mod update;
 pub mod value;
 pub mod view;
 
@@ -97,12 +95,6 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
-    /// Nodes that an update has taken away.
-    #[serde(default)]
-    pub retired: BTreeMap<NodeName, NodePlan>,
-    /// Nodes that an update has taken away.
-    #[serde(default)]
-    pub retired: BTreeMap<NodeName, NodePlan>,
     /// Nodes that an update has taken away.
     #[serde(default)]
     pub retired: BTreeMap<NodeName, NodePlan>,

@@ -76,14 +76,6 @@ impl Run {
             Asked::Update { module, plan: None } => {
                 Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
             }
-            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
-            Asked::Update { module, plan: None } => {
-                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
-            }
-            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
-            Asked::Update { module, plan: None } => {
-                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
-            }
             Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
     }
@@ -286,12 +278,6 @@ impl Run {
                 if let Asked::Update { plan: Some(plan), .. } = &**asked {
                     self.take_plan(plan);
                 }
-                if let Asked::Update { plan: Some(plan), .. } = &**asked {
-                    self.take_plan(plan);
-                }
-                if let Asked::Update { plan: Some(plan), .. } = &**asked {
-                    self.take_plan(plan);
-                }
                 for id in add {
                     let instance = Instance { joining: true, ..planned(self.free_ordinal(), at) };
                     self.instances.insert(id.clone(), instance);
@@ -399,30 +385,6 @@ impl Run {
 
 /// The same without the plan, which the run has.
 pub(super) fn without_plan(asked: &Asked) -> Asked {
-    match asked {
-        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
-        other => other.clone(),
-    }
-}
-
-fn is_same(known: &Asked, asked: &Asked) -> bool {
-    *known == without_plan(asked)
-}
-
-/// The same without the plan, which the run has.
-fn without_plan(asked: &Asked) -> Asked {
-    match asked {
-        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
-        other => other.clone(),
-    }
-}
-
-fn is_same(known: &Asked, asked: &Asked) -> bool {
-    *known == without_plan(asked)
-}
-
-/// The same without the plan, which the run has.
-fn without_plan(asked: &Asked) -> Asked {
     match asked {
         Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
         other => other.clone(),

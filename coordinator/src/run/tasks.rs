@@ -172,7 +172,8 @@ impl Run {
             // The last step leads to the ready check, as in the deployment.
             let check = again.is_some_and(|step| step + 1 == self.deploy_steps(id));
             let ordered = matches!(self.stand(id, task), Stand::Ordered(_));
-            if !ordered && !(check && self.awaits_check(id, task)) {
+            let due = ordered || (check && self.awaits_check(id, task));
+            if !due {
                 return None;
             }
             let mut step = super::agent_plan::agent_step(&self.task_step(id, task)?);

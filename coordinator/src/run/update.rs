@@ -147,7 +147,7 @@ impl Run {
     }
 
     fn forget_steps(&mut self, node: &NodeName, old: &[StepPlan], new: &[StepPlan]) {
-        let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+        let same = old.iter().zip(new).take_while(|(a, b)| is_same(a, b)).count();
         for (_, instance) in self.instances.iter_mut().filter(|(id, _)| id.node == *node) {
             instance.steps.retain(|index, _| (*index as usize) < same);
         }
@@ -160,9 +160,15 @@ impl Run {
     }
 }
 
+/// True where running it again would be running the same: which version contributes it, and how long it may take,
+/// make no difference.
+fn is_same(old: &StepPlan, new: &StepPlan) -> bool {
+    (&old.step, &old.script, &old.env, &old.needs) == (&new.step, &new.script, &new.env, &new.needs)
+}
+
 /// From which step on they are not the same. None: all of the new ones were run.
 fn first_difference(old: &[StepPlan], new: &[StepPlan]) -> Option<usize> {
-    let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let same = old.iter().zip(new).take_while(|(a, b)| is_same(a, b)).count();
     (same < new.len()).then_some(same)
 }
 
@@ -170,10 +176,10 @@ fn why(old: Option<&StepPlan>, new: Option<&StepPlan>) -> String {
     match (old, new) {
         (_, None) => "steps are no longer there".to_owned(),
         (None, Some(new)) => format!("step `{}` is new", new.step),
-        (Some(old), Some(new)) if (&old.step, &old.origin) == (&new.step, &new.origin) && old.script != new.script => {
+        (Some(old), Some(new)) if old.step == new.step && old.script != new.script => {
             format!("step `{}` has another script", new.step)
         }
-        (Some(old), Some(new)) if old.script == new.script && old.env != new.env => {
+        (Some(old), Some(new)) if old.step == new.step && old.env != new.env => {
             format!("step `{}` has another environment", new.step)
         }
         (Some(_), Some(new)) => format!("step `{}` is another one than before", new.step),

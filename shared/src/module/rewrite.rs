@@ -21,7 +21,7 @@ pub fn replace(source: &str, path: &[&str], text: &str) -> Result<String, String
     let (from, to) = value_of(source, entry).ok_or_else(|| format!("`{shown}` cannot be found in its line"))?;
     let block = source[from..].starts_with(['|', '>']);
     let new = if block && fits_block(text) {
-        as_block(text, entry.at.column - 1 + INDENT)
+        as_block(text, column_of(entry) + INDENT)
     } else if block {
         // A JSON string is a YAML one too, whatever is in it.
         format!("{}\n", serde_json::Value::from(text))
@@ -55,7 +55,7 @@ fn find<'a>(tree: &'a Tree, path: &[&str]) -> Option<&'a Entry> {
 /// From where to where the value stands, in bytes: a block from its sign to the end of its last line.
 fn value_of(source: &str, entry: &Entry) -> Option<(usize, usize)> {
     let starts: Vec<usize> = std::iter::once(0).chain(source.match_indices('\n').map(|(i, _)| i + 1)).collect();
-    let line = entry.at.line.checked_sub(1)?;
+    let line = usize::try_from(entry.at.line).ok()?.checked_sub(1)?;
     let start = *starts.get(line)?;
     let end = |line: usize| starts.get(line + 1).copied().unwrap_or(source.len());
     let byte = |char: usize| source.char_indices().nth(char).map_or(source.len(), |(i, _)| i);
@@ -66,7 +66,7 @@ fn value_of(source: &str, entry: &Entry) -> Option<(usize, usize)> {
     if !source[from..].starts_with(['|', '>']) {
         return Some((byte(entry.value.range.start), byte(entry.value.range.end)));
     }
-    let column = entry.at.column - 1;
+    let column = column_of(entry);
     let belongs = |text: &str| text.trim().is_empty() || text.len() - text.trim_start_matches(' ').len() > column;
     let mut last = line;
     for next in line + 1..starts.len() {
@@ -79,6 +79,11 @@ fn value_of(source: &str, entry: &Entry) -> Option<(usize, usize)> {
         }
     }
     (start <= from).then(|| (from, end(last)))
+}
+
+/// How many characters stand before a key.
+fn column_of(entry: &Entry) -> usize {
+    usize::try_from(entry.at.column).unwrap_or(usize::MAX).saturating_sub(1)
 }
 
 /// True for text that a block can hold as it is.

@@ -93,6 +93,8 @@ async fn who_stops_machines_is_alone_and_a_cloud_that_refuses_is_told() {
     let (site, run) = up(2).await;
     let handle = site.handle(run).await;
     let short = run.short();
+    // So that it takes a while.
+    site.cloud.fail_power(CloudError::Transient("try later".into()));
     handle.operate(ann(), stop(&[]), None).await.expect("accepted");
     let count = [("web".parse().expect("valid"), 3)].into();
     let error = handle.operate(ann(), Asked::Scale { count, remove: vec![] }, None).await.expect_err("busy");
