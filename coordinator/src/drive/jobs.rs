@@ -70,8 +70,8 @@ impl Actor {
             }
             match &command {
                 Command::Launch(id) => self.start_launch(id, &command),
-                // A launch that is under way is awaited first, so that its machine is known.
-                Command::Terminate(id) if !self.running.contains(&Command::Launch(id.clone())) => {
+                // What is under way is awaited first, so that its machine is known, and stays gone.
+                Command::Terminate(id) if !self.is_handled(id) => {
                     self.start_terminate(id, &command);
                 }
                 Command::Terminate(_) => {}
@@ -81,6 +81,12 @@ impl Actor {
                 Command::Release => self.start_release(&command),
             }
         }
+    }
+
+    /// True while a cloud is asked to make or to switch the machine of an instance.
+    fn is_handled(&self, id: &InstanceId) -> bool {
+        let switches = [true, false].map(|on| Command::Power(id.clone(), on));
+        switches.iter().chain([&Command::Launch(id.clone())]).any(|command| self.running.contains(command))
     }
 
     pub(super) fn job<F>(&mut self, command: Option<&Command>, work: F)

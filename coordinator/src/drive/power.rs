@@ -78,7 +78,8 @@ impl Actor {
         let attempt = instance.attempt;
         let on = match (&instance.machine, seen) {
             (Machine::Stopping, MachineState::Stopped) => false,
-            (Machine::Starting, MachineState::Running) => true,
+            // Also one that somebody else has started.
+            (Machine::Starting | Machine::Stopped, MachineState::Running) => true,
             (Machine::Stopping | Machine::Stopped | Machine::Starting, _) => return true,
             _ => return false,
         };
