@@ -364,6 +364,50 @@ pub struct RetryRequest {
     pub dry_run: bool,
 }
 
+/// Asks to stop, start or reboot machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRequest {
+    /// Whose; all of the run where nobody is named.
+    #[serde(default)]
+    pub instances: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to update a run to another version of its module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRequest {
+    /// `path@version`, or `path` for the latest.
+    pub module: String,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to save what a run has really executed as a version of its module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// Under another path in the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A version of a module that holds what a run has executed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SavedModule {
+    /// The version.
+    pub module: ModuleInfo,
+    /// The scripts that it has from the run.
+    pub saved: Vec<String>,
+    /// Edited scripts that other modules contribute: they are not in it.
+    #[serde(default)]
+    pub left: Vec<String>,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {
@@ -393,9 +437,15 @@ pub struct OperationInfo {
     /// The instances it removes.
     #[serde(default)]
     pub remove: Vec<InstanceId>,
+    /// The instances it changes where they are.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// The scripts that go with it.
     #[serde(default)]
     pub tasks: Vec<TaskInfo>,
+    /// Why, where it was only asked what would be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How far an operation has come.

@@ -16,7 +16,8 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
+        SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -289,6 +290,35 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, "/retry"), json(request), key).await
+    }
+
+    /// Asks to `stop`, `start` or `reboot` machines. The same `idempotency` key again gives the same operation.
+    pub async fn power(
+        &self,
+        run: &str,
+        what: &str,
+        request: &PowerRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same
+    /// operation.
+    pub async fn update(
+        &self,
+        run: &str,
+        request: &UpdateRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/update"), json(request), key).await
+    }
+
+    /// Saves the scripts that were edited for a retry as a version of the module.
+    pub async fn save(&self, run: &str, request: &SaveRequest) -> Result<SavedModule, ClientError> {
+        self.call(Method::POST, &of(run, "/save"), json(request), None).await
     }
 
     /// The operations of a run, oldest first.

@@ -273,6 +273,9 @@ pub enum Event {
         /// The instances that are to go.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         remove: Vec<InstanceId>,
+        /// The instances that are changed where they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        touch: Vec<InstanceId>,
         /// The scripts that go with it, those of an instance in their order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tasks: Vec<Task>,
@@ -284,6 +287,37 @@ pub enum Event {
         /// Why it has failed, if it has.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
+    },
+    /// A machine is about to be powered off or on; recorded before the cloud is called.
+    PowerIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// For which operation.
+        operation: u32,
+    },
+    /// The cloud shows that a machine is powered off or on.
+    PowerChanged {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+    },
+    /// The cloud will not power a machine off or on.
+    PowerFailed {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// Why.
+        reason: String,
     },
     /// It is the turn of a task; recorded before its agent is told.
     TaskOrdered {
@@ -336,6 +370,9 @@ impl Event {
             | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TaskOrdered { instance, .. }
+            | Event::PowerIntended { instance, .. }
+            | Event::PowerChanged { instance, .. }
+            | Event::PowerFailed { instance, .. }
             | Event::InstanceGivenUp { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }

@@ -3,8 +3,10 @@
 mod boot;
 mod full;
 mod input;
+mod power;
 mod processes;
 mod qemu;
 mod retry;
 mod scale;
 mod survive;
+mod update;

@@ -19,6 +19,7 @@ mod handle;
 mod jobs;
 mod journal;
 mod operate;
+mod power;
 mod silence;
 mod snapshot;
 mod token;

@@ -1,10 +1,12 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
 mod large;
+mod power;
 mod retry;
 mod scale;
 mod silence;
 mod site;
+mod update;
 
 use std::time::Duration;
 

@@ -230,6 +230,7 @@ impl Run {
             }
             Change::Abort { reason } => Ok(self.raise_abort(Some(id.clone()), reason)),
             Change::CancelAbort => Ok(self.cancel_abort()),
+            Change::StepStarted { index } if self.task(id, *index).is_some_and(|t| t.result.is_some()) => Ok(vec![]),
             Change::StepStarted { index } => {
                 let step = self.step_name(id, *index, &by)?;
                 Ok(vec![Event::StepStarted { instance: id.clone(), index: *index, step }])

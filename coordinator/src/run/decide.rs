@@ -36,6 +36,8 @@ pub enum Command {
     Launch(InstanceId),
     /// Have the machine of an instance removed.
     Terminate(InstanceId),
+    /// Have the machine of an instance powered on (true) or off.
+    Power(InstanceId, bool),
     /// Look at the machines of a cloud. Quickly while something is expected to change there.
     Watch {
         /// Which cloud.
@@ -223,7 +225,12 @@ impl Run {
     fn remove_machines(&self, decision: &mut Decision) {
         for (id, instance) in &self.instances {
             match instance.machine {
-                Machine::Intended | Machine::Launched | Machine::Running => {
+                Machine::Intended
+                | Machine::Launched
+                | Machine::Running
+                | Machine::Stopping
+                | Machine::Stopped
+                | Machine::Starting => {
                     decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
                 }
                 Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
@@ -254,7 +261,8 @@ impl Run {
         for (id, instance) in &self.instances {
             let Some(node) = self.node(id) else { continue };
             let soon = match instance.machine {
-                Machine::Terminating => true,
+                Machine::Terminating | Machine::Stopping | Machine::Starting => true,
+                Machine::Stopped => false,
                 Machine::Launched | Machine::Running => {
                     instance.key.is_none()
                         || instance.machine != Machine::Running

@@ -50,6 +50,7 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
         })
@@ -160,6 +161,23 @@ impl Run {
                 instance.become_(Machine::Running, at);
                 values(&["vmstate"])
             }
+            Event::PowerIntended { on, operation, .. } => {
+                instance.become_(if *on { Machine::Starting } else { Machine::Stopping }, at);
+                (instance.ready, instance.silent) = (false, None);
+                instance.waits.clear();
+                if *on {
+                    instance.powered = *operation;
+                }
+                values(&["vmstate"])
+            }
+            Event::PowerChanged { on, .. } => {
+                instance.become_(if *on { Machine::Running } else { Machine::Stopped }, at);
+                values(&["vmstate"])
+            }
+            Event::PowerFailed { on, .. } => {
+                instance.become_(if *on { Machine::Stopped } else { Machine::Running }, at);
+                values(&["vmstate"])
+            }
             Event::AddressKnown { public, private, ssh, .. } => {
                 (instance.public, instance.private, instance.ssh) = (public.clone(), private.clone(), ssh.clone());
                 values(&ADDRESSES)
@@ -257,6 +275,7 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        powered: 0,
         joining: false,
         leaving: false,
         given_up: None,

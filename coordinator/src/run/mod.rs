@@ -9,16 +9,19 @@ pub mod any;
 pub mod change;
 pub mod condition;
 pub mod decide;
+pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
 pub mod operation;
 mod operation_view;
+pub mod power;
 pub mod refusal;
 pub mod request;
 pub mod retry;
 mod scale;
 pub mod tasks;
+mod update;
 pub mod value;
 pub mod view;
 
@@ -30,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, StepResult},
-    id::{AttemptKey, InstanceId, RunId},
+    id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
@@ -92,6 +95,9 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
     /// What was asked of it since it was Ready, by number.
     #[serde(default)]
     pub operations: BTreeMap<u32, Operation>,
@@ -162,6 +168,9 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// The operation that has powered it on last; 0: none has.
+    #[serde(default)]
+    pub powered: u32,
     /// An operation that is under way has added it.
     #[serde(default)]
     pub joining: bool,
@@ -188,6 +197,12 @@ pub enum Machine {
     Launched,
     /// The cloud says that it runs.
     Running,
+    /// It is being powered off.
+    Stopping,
+    /// It is powered off, and can be started again.
+    Stopped,
+    /// It is being powered on again.
+    Starting,
     /// It is being removed.
     Terminating,
     /// It is gone, or never was.
@@ -209,7 +224,7 @@ impl Run {
     /// The node of an instance.
     #[must_use]
     pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
-        self.plan.nodes.get(&instance.node)
+        self.plan.nodes.get(&instance.node).or_else(|| self.retired.get(&instance.node))
     }
 
     /// The key of the current launch of an instance.
@@ -250,7 +265,7 @@ impl Instance {
     /// True while a machine exists or may exist.
     #[must_use]
     pub fn may_exist(&self) -> bool {
-        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+        !matches!(self.machine, Machine::Planned | Machine::Gone | Machine::Failed(_))
     }
 
     /// True while it takes part in the run.

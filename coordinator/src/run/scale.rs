@@ -41,7 +41,7 @@ impl Run {
         let tasks = self.number_tasks(self.hooks(&come, &go));
         let asked = Box::new(Asked::Scale { count: count.clone(), remove: remove.to_vec() });
         let remove = go.into_iter().collect();
-        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, tasks })
+        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, touch: vec![], tasks })
     }
 
     /// The instances that are named, all of them there.
@@ -70,13 +70,13 @@ impl Run {
     }
 
     /// A number is not used again, so the highest there ever was decides.
-    fn next_id(&self, node: &NodeName) -> u32 {
+    pub(super) fn next_id(&self, node: &NodeName) -> u32 {
         self.instances.keys().filter(|id| id.node == *node).map(|id| id.index + 1).max().unwrap_or(1)
     }
 
     /// What is run, and where: `pre_remove` on those that go, `on_vm_remove` and `on_vm_add` on those that are
     /// ready now and stay, once for each node that is scaled.
-    fn hooks(&self, come: &[InstanceId], go: &BTreeSet<InstanceId>) -> Vec<(InstanceId, Work)> {
+    pub(super) fn hooks(&self, come: &[InstanceId], go: &BTreeSet<InstanceId>) -> Vec<(InstanceId, Work)> {
         let mut works = Vec::new();
         let nodes = |ids: &mut dyn Iterator<Item = &InstanceId>| -> BTreeSet<NodeName> {
             ids.map(|id| id.node.clone()).collect()
