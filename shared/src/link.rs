@@ -371,6 +371,9 @@ pub struct AgentPlan {
     /// The user for ssh.
     #[serde(default)]
     pub login: String,
+    /// The secrets that scripts of this instance may read: their values are neither kept nor shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Key>,
 }
 
 /// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.

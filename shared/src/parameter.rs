@@ -17,6 +17,9 @@ use crate::{
 /// The longest value, in bytes. Longer ones are refused, never cut.
 pub const MAX_VALUE: usize = 64 * 1024;
 
+/// What is shown of a secret, whatever its value and length.
+pub const MASK: &str = "***";
+
 /// What a parameter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {

@@ -95,6 +95,9 @@ pub struct ParamPlan {
     /// What its values keep to beside their type, whoever sets them.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// How many characters to make up for a secret that has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<u32>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,

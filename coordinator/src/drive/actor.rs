@@ -24,6 +24,7 @@ use super::{
     agents::Links,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    secrets,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
 };
@@ -97,7 +98,8 @@ pub(super) struct Actor {
 }
 
 /// Starts the actor of a run.
-pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle {
+pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHandle {
+    secrets::unlock(&world, &mut run);
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
@@ -300,7 +302,12 @@ impl Actor {
         ignore_abort: bool,
         answer: Answer,
     ) -> WaiterId {
-        match self.run.wanted(conditions) {
+        let by = match &answer {
+            Answer::Agent(asker) => Author::Instance(asker.instance.clone()),
+            Answer::User(_) => Author::System,
+        };
+        let allowed = |wanted: Vec<_>| self.run.may_wait(&by, &wanted).map(|()| wanted);
+        match self.run.wanted(conditions).and_then(allowed) {
             Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
             Err(refused) => {
                 turn.then(Effect::Answer(answer, Err(refused.into())));
@@ -311,6 +318,7 @@ impl Actor {
 
     /// Lets everything follow that follows from what was recorded.
     fn settle(&mut self, turn: &mut Turn) {
+        self.make_up_secrets(turn);
         loop {
             let now = self.world.seam.now();
             let decision = self.run.decide(now);

@@ -6,7 +6,7 @@ use slipstream_shared::{
     event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
-    parameter::Key,
+    parameter::{Key, MASK},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,7 +119,7 @@ impl RunHandle {
         answer.await.map_err(|_| stopping())
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Run, &dyn Fn(&InstanceId) -> bool) -> T + Send + 'static,
     ) -> Result<T, RunError> {
@@ -190,6 +190,7 @@ impl RunHandle {
             let Some(record) = self.journal.record(seq).await? else { continue };
             let value = match record.event {
                 Event::ParameterSet { value, .. } => Some(value),
+                Event::SecretSet { .. } => Some(MASK.to_owned()),
                 _ => None,
             };
             history.push(ParameterWrite { revision: record.seq, value, by: record.by, at: record.at });

@@ -31,6 +31,7 @@ impl Run {
             platform: node.platform.clone(),
             ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
             login: node.login.clone(),
+            secrets: self.readable_secrets(id),
         })
     }
 

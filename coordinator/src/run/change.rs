@@ -125,7 +125,12 @@ impl Run {
         let limits = self.declared(key).map(|declared| &declared.limits);
         let fits = limits.map_or_else(|| kind.check(value), |limits| limits.check(&kind, value));
         fits.map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
-        Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
+        if !self.is_secret(key) {
+            return Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }]);
+        }
+        let locked = || Refused::Broken(format!("`{key}` is a secret, and this run has no key to encrypt it"));
+        let sealed = self.vault.as_ref().ok_or_else(locked)?.seal(key, value);
+        Ok(vec![Event::SecretSet { key: key.clone(), sealed: Some(sealed) }])
     }
 
     /// The same, but only if the parameter has that revision; 0: it was never written.
@@ -166,9 +171,24 @@ impl Run {
         if predefined::find(level, &key.name).is_some_and(|found| !found.settable) {
             return Err(denied(by, format!("set {key}: the coordinator computes it")));
         }
+        self.may_touch(by, key)?;
         match (by, &key.scope) {
             (Author::Instance(me), Scope::Instance(owner)) if me != owner => {
                 Err(denied(by, format!("set {key}: it belongs to {owner}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether somebody may read a parameter, or wait for it. People own all of their runs; what they get of a
+    /// secret is masked.
+    ///
+    /// # Errors
+    /// It is a secret that the module of that instance does not bind.
+    pub fn may_touch(&self, by: &Author, key: &Key) -> Result<(), Refused> {
+        match by {
+            Author::Instance(id) if !self.may_read(id, key) => {
+                Err(denied(by, format!("read {key}: it is a secret, and the module of {} does not bind it", id.node)))
             }
             _ => Ok(()),
         }

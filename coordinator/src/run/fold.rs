@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use slipstream_shared::{
     event::{Event, Record},
     id::{InstanceId, RunId},
-    parameter::Key,
+    parameter::{Key, Scope},
     plan::{NeedMilestone, Plan},
     state::RunState,
 };
@@ -49,6 +49,7 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            vault: None,
         })
     }
 
@@ -79,8 +80,9 @@ impl Run {
                 self.reached_ready |= *state == RunState::Ready;
                 vec![Leaf::Value(Key::run("state"))]
             }
-            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
-            Event::ParameterUnset { key } => self.store(key, None, record),
+            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), false, record),
+            Event::SecretSet { key, sealed } => self.store_secret(key, sealed.clone(), record),
+            Event::ParameterUnset { key } => self.store(key, None, false, record),
             Event::AbortRaised { instance, reason } => {
                 if self.abort.is_none() {
                     self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
@@ -117,8 +119,18 @@ impl Run {
         }
     }
 
-    fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
-        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
+    fn store_secret(&mut self, key: &Key, sealed: Option<String>, record: &Record) -> Vec<Leaf> {
+        let mut leaves = self.store(key, sealed, true, record);
+        // Chosen for a node as a whole: each of its instances has it now.
+        if let Scope::Node(node) = &key.scope {
+            let instances = self.instances.keys().filter(|id| id.node == *node);
+            leaves.extend(instances.map(|id| Leaf::Value(Key::instance(id, &key.name))));
+        }
+        leaves
+    }
+
+    fn store(&mut self, key: &Key, value: Option<String>, secret: bool, record: &Record) -> Vec<Leaf> {
+        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record), secret };
         self.values.insert(key.clone(), stored);
         let writes = self.writes.entry(key.clone()).or_default();
         writes.push_back(record.seq);

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod expand;
 pub mod fold;
 pub mod request;
+pub mod secret;
 pub mod value;
 pub mod view;
 
@@ -29,7 +30,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use self::{any::Chosen, request::Requested};
+use self::{any::Chosen, request::Requested, secret::Vault};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -80,6 +81,9 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// The keys of its secrets. No part of its state: whoever reads it from the store adds them.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 /// An abort.
@@ -104,6 +108,9 @@ pub struct Stored {
     pub by: Author,
     /// When.
     pub at: Millis,
+    /// True for a value that is sealed.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// One machine of a run.

@@ -2,6 +2,7 @@
 
 mod condition;
 mod parameters;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use super::{
     value::Leaf,
     view::timestamp,
 };
+use crate::drive::LaunchSecret;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -85,7 +87,9 @@ impl Bench {
         let accepted =
             Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
-        Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
+        let mut run = Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted");
+        run.vault = Some(LaunchSecret::new(&[7; 32]).vault(run.id));
+        Bench { run, now: T0 }
     }
 
     fn happen(&mut self, event: Event) -> Vec<Leaf> {
