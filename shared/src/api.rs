@@ -145,6 +145,10 @@ pub struct RunSummary {
     pub ready: u32,
     /// How many instances there are.
     pub instances: u32,
+    /// How the instances are, apart from the state, which a machine that falls silent does not change:
+    /// `2 of 3 ready, 1 silent`.
+    #[serde(default)]
+    pub health: String,
     /// `ss:url.service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -216,6 +220,10 @@ pub struct InstanceInfo {
     /// True while its agent is connected.
     #[serde(default)]
     pub connected: bool,
+    /// Since when nothing was heard of its agent; absent while it is heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub silent: Option<Timestamp>,
 }
 
 /// What a script waits for.

@@ -15,6 +15,7 @@ use super::{
     EnrolError, RunError,
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
+    silence::Heard,
     waiters::{Asker, Come, Target},
 };
 use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason};
@@ -50,6 +51,7 @@ pub struct AgentLink {
 pub struct AgentUp {
     instance: InstanceId,
     generation: u64,
+    heard: Heard,
     tx: mpsc::Sender<Message>,
 }
 
@@ -67,11 +69,17 @@ impl AgentLink {
 }
 
 impl AgentUp {
+    /// The agent has said something, if only that it is there.
+    pub fn heard(&self) {
+        self.heard.now();
+    }
+
     /// Hands over any line but `Hello` and `Log`.
     ///
     /// # Errors
     /// The coordinator is stopping.
     pub async fn send(&self, line: Up) -> Result<(), RunError> {
+        self.heard();
         let message = Message::Up { instance: self.instance.clone(), generation: self.generation, line };
         self.tx.send(message).await.map_err(|_| stopping())
     }
@@ -123,12 +131,13 @@ impl Actor {
                 self.refuse(turn, &claim, "its token was used before, with another key");
                 Err(EnrolError::OtherKey)
             }
-            None if self.world.seam.now() > instance.since + BOOT_DEADLINE => {
+            None if self.now() > instance.since + BOOT_DEADLINE => {
                 self.refuse(turn, &claim, "its token has expired");
                 Err(EnrolError::Token)
             }
             None => {
                 let Claim { instance, attempt, key, agent, .. } = claim;
+                self.silence.begin(&instance, &self.world.seam);
                 self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent });
                 Ok(())
             }
@@ -159,7 +168,8 @@ impl Actor {
         let generation = self.links.generation;
         let (tx, down) = mpsc::channel(LINES_UNDER_WAY);
         let coordinator = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op };
+        let refused = instance.refused_ops.iter().cloned().collect();
+        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op, refused };
         let report = self.wants_report(id).then_some(Down::Report);
         for line in [hello, Down::Plan(Box::new(plan))].into_iter().chain(report) {
             tx.try_send(line).map_err(|_| stopping())?;
@@ -169,7 +179,8 @@ impl Actor {
             let reason = "the agent has connected again".to_owned();
             let _ = old.tx.try_send(Down::Goodbye { reason, retry: true });
         }
-        let up = AgentUp { instance: id.clone(), generation, tx: self.own.clone() };
+        let heard = self.silence.begin(id, &self.world.seam);
+        let up = AgentUp { instance: id.clone(), generation, heard, tx: self.own.clone() };
         Ok(AgentLink { down, up })
     }
 
@@ -238,16 +249,18 @@ impl Actor {
     }
 
     fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
-        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
-        let events = if applied { Ok(vec![]) } else { self.run.agent_change(id, change) };
-        let refused = match events {
-            Ok(events) => {
-                for event in events {
-                    self.record(turn, Author::Instance(id.clone()), Some(op), event);
-                }
-                None
+        let answered = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
+        let refused = if answered {
+            self.run.refused_op(id, op).cloned()
+        } else {
+            let (events, refused) = match self.run.agent_change(id, change) {
+                Ok(events) => (events, None),
+                Err(refused) => (self.run.refusal(id, change, &refused).into_iter().collect(), Some(refused)),
+            };
+            for event in events {
+                self.record(turn, Author::Instance(id.clone()), Some(op), event);
             }
-            Err(refused) => Some(RefusedChange { code: refused.code(), message: refused.to_string() }),
+            refused.map(|refused| RefusedChange { code: refused.code(), message: refused.to_string() })
         };
         turn.then(Effect::Tell(id.clone(), Down::Done { op, refused }));
     }

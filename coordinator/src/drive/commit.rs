@@ -84,7 +84,7 @@ impl Actor {
         }
         // A full disk is not left by trying faster.
         tokio::time::sleep(PAUSE).await;
-        self.wake = Some(self.world.seam.now());
+        self.wake = Some(self.now());
     }
 
     /// The run as the store has it, however long that takes: what this actor holds is ahead of it, and

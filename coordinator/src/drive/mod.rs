@@ -12,12 +12,14 @@
 
 mod actor;
 mod agents;
+mod clock;
 mod commit;
 mod feed;
 mod handle;
 mod jobs;
 mod journal;
 mod secrets;
+mod silence;
 mod token;
 mod waiters;
 mod watch;
@@ -31,7 +33,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use slipstream_shared::{
     api::RunSummary,
     event::{Author, Event, Record},
@@ -44,6 +45,7 @@ pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
     handle::{RunHandle, Write},
+    silence::SILENT_AFTER,
     token::LaunchSecret,
 };
 use crate::{
@@ -332,9 +334,4 @@ fn parse_summary(bytes: &[u8]) -> Result<RunSummary, StoreError> {
         path: "the list of runs".to_owned(),
         reason: format!("a summary is unreadable: {e}"),
     })
-}
-
-/// The time of a record.
-fn now(seam: &Seam) -> Timestamp {
-    timestamp(seam.now())
 }

@@ -252,6 +252,9 @@ impl Run {
                 Ok(vec![Event::ReportFinished { instance: id.clone(), size: None }])
             }
             Change::Ready | Change::Reported => Ok(vec![]),
+            Change::Unknown => {
+                Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
+            }
             Change::NotReady { reason } => {
                 Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
             }

@@ -19,7 +19,6 @@ impl Run {
     /// What lists show.
     #[must_use]
     pub fn summary(&self) -> RunSummary {
-        let ready = self.instances.iter().filter(|(id, i)| self.milestone(id, i) == Milestone::Ready).count();
         RunSummary {
             id: self.id,
             module: self.plan.module.clone(),
@@ -28,12 +27,13 @@ impl Run {
             state: self.state,
             outcome: self.outcome(),
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
-            ready: super::index(ready),
+            ready: self.ready_count(),
             instances: super::index(self.instances.len()),
+            health: self.health(),
             url: self.value(&Key::run("url.service")).ok(),
             tags: self.tags.clone(),
-            created: timestamp(self.created),
-            changed: timestamp(self.changed),
+            created: self.shown(self.created),
+            changed: self.shown(self.changed),
         }
     }
 
@@ -62,6 +62,12 @@ impl Run {
         }
     }
 
+    /// A time of the run as the clock of the machine shows it now.
+    #[must_use]
+    pub fn shown(&self, at: Millis) -> jiff::Timestamp {
+        timestamp(at.saturating_add_signed(self.clock))
+    }
+
     fn broken_outputs(&self) -> impl Iterator<Item = String> {
         let outputs = self.plan.outputs.iter().filter_map(|(name, t)| Some((name, self.expand(t, None).err()?)));
         outputs.filter_map(|(name, leaves)| Some(format!("the output `{name}`: {}", reason(&leaves)?)))
@@ -79,10 +85,15 @@ impl Run {
             address: node.and_then(|n| address(instance, n.network)),
             ssh: node.and_then(|n| ssh_url(instance, &n.login)),
             display: self.value(&Key::instance(id, "statecustom")).ok(),
-            waiting: instance.waits.iter().map(|(on, at)| WaitInfo { on: on.clone(), since: timestamp(*at) }).collect(),
+            waiting: instance
+                .waits
+                .iter()
+                .map(|(on, at)| WaitInfo { on: on.clone(), since: self.shown(*at) })
+                .collect(),
             steps,
             failure: self.failure(id, instance),
             connected,
+            silent: instance.silent.map(|at| self.shown(at)),
         }
     }
 
