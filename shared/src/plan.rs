@@ -81,6 +81,9 @@ pub struct NodePlan {
     /// How an instance knows that it serves.
     #[serde(default)]
     pub ready: Option<ReadyPlan>,
+    /// Its recipes are of SlipStream by SixSq, where any instance could write the values of any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
 }
 
 /// One parameter of a plan.

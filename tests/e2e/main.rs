@@ -5,4 +5,5 @@ mod full;
 mod input;
 mod processes;
 mod qemu;
+mod secrets;
 mod survive;

@@ -1,8 +1,12 @@
 //! The commands about parameters, for both faces of the program.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use slipstream_shared::parameter::MAX_VALUE;
 
 use super::{complain, end_of, print};
 use crate::{
@@ -86,6 +90,15 @@ pub(super) fn set(key: String, value: Option<String>, ignore_abort: bool) -> End
 
 pub(super) fn set_if(key: String, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> End {
     end_of(client::call(&Request::Set { key, value, if_revision, ignore_abort }))
+}
+
+/// The whole of standard input; of a value that is too long anyway, one byte too many.
+pub(super) fn from_stdin() -> Result<String, End> {
+    let mut text = String::new();
+    match io::stdin().take(MAX_VALUE as u64 + 1).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(e) => Err(complain(End::Usage, &format!("cannot read the value from standard input: {e}"))),
+    }
 }
 
 pub(super) fn abort(reason: Option<String>) -> End {

@@ -175,6 +175,7 @@ impl Planner<'_> {
             steps,
             report: self.report(),
             ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
+            imported: false,
         }
     }
 

@@ -49,8 +49,8 @@ impl RunHandle {
     /// The value of a secret in clear, for the person whose run it is. On record in the coordinator's log.
     ///
     /// # Errors
-    /// The run is somebody else's, or there is no value.
-    pub async fn reveal(&self, by: &Author, key: &Key) -> Result<String, RunError> {
+    /// The run is somebody else's, or the value cannot be read.
+    pub async fn reveal(&self, by: &Author, key: &Key) -> Result<Option<String>, RunError> {
         let (wanted, who) = (key.clone(), by.clone());
         let read = move |run: &Run, _: &dyn Fn(&slipstream_shared::id::InstanceId) -> bool| {
             if run.kind_of(&wanted).is_none() {
@@ -59,10 +59,10 @@ impl RunHandle {
             if who != Author::User(run.owner.clone()) {
                 return Err(Refused::Denied { who, what: format!("see {wanted}: only the owner of the run may") });
             }
-            run.clear_value(&wanted).map_err(|leaves| {
-                let why = reason(&leaves).map_or_else(|| format!("`{wanted}` is not set"), str::to_owned);
-                Refused::Broken(why)
-            })
+            match run.clear_value(&wanted) {
+                Ok(value) => Ok(Some(value)),
+                Err(leaves) => reason(&leaves).map_or(Ok(None), |why| Err(Refused::Broken(why.to_owned()))),
+            }
         };
         let value = self.read(read).await?.map_err(RunError::from)?;
         tracing::info!(run = %self.id, %key, %by, "the value of a secret was shown");

@@ -5,10 +5,9 @@ use slipstream_shared::{
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
-    predefined::{self, Level},
 };
 
-use super::{Machine, Run};
+use super::{Machine, Run, permission::denied};
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,10 +146,8 @@ impl Run {
     }
 
     fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
-        if let (Author::Instance(me), Scope::Instance(other)) = (by, &key.scope)
-            && me != other
-        {
-            return Err(denied(by, format!("write {key}: it belongs to {other}")));
+        if let (Author::Instance(me), Scope::Instance(owner)) = (by, &key.scope) {
+            self.may_write_of(by, me, owner, key)?;
         }
         let instance = match &key.scope {
             Scope::Instance(id) => Some(id.clone()),
@@ -160,38 +157,6 @@ impl Run {
             None | Some("") => self.cancel_abort(),
             Some(reason) => self.raise_abort(instance, reason),
         })
-    }
-
-    fn may_write(&self, by: &Author, key: &Key) -> Result<(), Refused> {
-        let level = match &key.scope {
-            Scope::Run => Level::Run,
-            Scope::Node(_) => Level::Node,
-            Scope::Instance(_) => Level::Instance,
-        };
-        if predefined::find(level, &key.name).is_some_and(|found| !found.settable) {
-            return Err(denied(by, format!("set {key}: the coordinator computes it")));
-        }
-        self.may_touch(by, key)?;
-        match (by, &key.scope) {
-            (Author::Instance(me), Scope::Instance(owner)) if me != owner => {
-                Err(denied(by, format!("set {key}: it belongs to {owner}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether somebody may read a parameter, or wait for it. People own all of their runs; what they get of a
-    /// secret is masked.
-    ///
-    /// # Errors
-    /// It is a secret that the module of that instance does not bind.
-    pub fn may_touch(&self, by: &Author, key: &Key) -> Result<(), Refused> {
-        match by {
-            Author::Instance(id) if !self.may_read(id, key) => {
-                Err(denied(by, format!("read {key}: it is a secret, and the module of {} does not bind it", id.node)))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The events of an abort; none if the run is aborted already (the first reason wins) or has ended.
@@ -283,10 +248,6 @@ impl Run {
         let step = self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone());
         step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
     }
-}
-
-fn denied(who: &Author, what: String) -> Refused {
-    Refused::Denied { who: who.clone(), what }
 }
 
 /// Reasons are shown in lists: the middle of a long one is left out.

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod expand;
 pub mod fold;
 pub mod health;
+pub mod permission;
 pub mod refusal;
 pub mod request;
 pub mod secret;

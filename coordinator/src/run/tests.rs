@@ -2,6 +2,7 @@
 
 mod condition;
 mod parameters;
+mod permission;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,7 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         steps: vec![step("install"), step("deploy")],
         report: vec![],
         ready: None,
+        imported: false,
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) fn plan(count: u32) -> Plan {
         }],
         report: vec![],
         ready: None,
+        imported: false,
     };
     Plan {
         module: "test@1".into(),

@@ -107,7 +107,7 @@ fn who_may_write_what() {
         (&web, "ss:state", "web.1 may not set ss:state: the coordinator computes it"),
         (&web, "web.1:hostname", "web.1 may not set web.1:hostname: the coordinator computes it"),
         (&ann, "web:ids", "user:ann may not set web:ids: the coordinator computes it"),
-        (&web, "web.2:abort", "web.1 may not write web.2:abort: it belongs to web.2"),
+        (&web, "web.2:abort", "web.1 may not set web.2:abort: it belongs to web.2"),
     ] {
         assert_eq!(set(by, forbidden).expect_err(forbidden).to_string(), says);
     }
