@@ -20,6 +20,7 @@ mod jobs;
 mod journal;
 mod secrets;
 mod silence;
+mod snapshot;
 mod token;
 mod waiters;
 mod watch;
@@ -245,7 +246,7 @@ impl Runs {
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
         let mut active = self.active.lock().await;
-        match journal.append(&records, &run, Some(&run.summary())).await {
+        match journal.append(&records, Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
