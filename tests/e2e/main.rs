@@ -7,3 +7,4 @@ mod processes;
 mod qemu;
 mod secrets;
 mod survive;
+mod values;

@@ -92,13 +92,18 @@ pub(super) fn set_if(key: String, value: Option<String>, if_revision: Option<u64
     end_of(client::call(&Request::Set { key, value, if_revision, ignore_abort }))
 }
 
-/// The whole of standard input; of a value that is too long anyway, one byte too many.
+/// The whole of standard input. An error has been shown already.
 pub(super) fn from_stdin() -> Result<String, End> {
-    let mut text = String::new();
-    match io::stdin().take(MAX_VALUE as u64 + 1).read_to_string(&mut text) {
-        Ok(_) => Ok(text),
-        Err(e) => Err(complain(End::Usage, &format!("cannot read the value from standard input: {e}"))),
+    let mut bytes = Vec::new();
+    if let Err(e) = io::stdin().take(MAX_VALUE as u64 + 1).read_to_end(&mut bytes) {
+        return Err(complain(End::Failed, &format!("cannot read the value from standard input: {e}")));
     }
+    if bytes.len() > MAX_VALUE {
+        let message = format!("the value on standard input has more than {MAX_VALUE} bytes; nothing was set");
+        return Err(complain(End::Refused, &message));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| complain(End::Usage, "the value on standard input is no UTF-8; nothing was set"))
 }
 
 pub(super) fn abort(reason: Option<String>) -> End {

@@ -1,5 +1,7 @@
 //! What the API and the agent port can ask of a run.
 
+use std::fmt;
+
 use slipstream_shared::{
     api::{Parameter, ParameterWrite, RunDetail, WaitAnswer},
     condition::{Condition, Subject, Test},
@@ -23,7 +25,7 @@ pub(super) enum UserChange {
 }
 
 /// A write of a parameter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Write {
     /// Which one.
     pub key: Key,
@@ -33,6 +35,13 @@ pub struct Write {
     pub if_revision: Option<u64>,
     /// The author's number of the request: with the same again it is not made again.
     pub request: Option<u64>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The value may be a secret.
+        f.debug_struct("Write").field("key", &self.key).field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 /// Looks at the state; it is also told which agents are connected.
