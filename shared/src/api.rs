@@ -1,6 +1,6 @@
 //! Bodies of requests and answers of the REST API, `/api/v1`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -285,7 +285,7 @@ pub struct Parameter {
 }
 
 /// Sets a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetParameter {
     /// The new value.
@@ -293,6 +293,13 @@ pub struct SetParameter {
     /// Only if the parameter still has this revision; 0: only if it was never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,
+}
+
+impl fmt::Debug for SetParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may be a secret.
+        f.debug_struct("SetParameter").field("if_revision", &self.if_revision).finish_non_exhaustive()
+    }
 }
 
 /// A value that a parameter had.

@@ -175,6 +175,11 @@ impl Client {
         self.get(&parameter(run, key)).await
     }
 
+    /// A parameter with its value in clear, also if that is a secret: for the owner of the run.
+    pub async fn reveal(&self, run: &str, key: &Key) -> Result<Parameter, ClientError> {
+        self.get(&format!("{}?reveal=true", parameter(run, key))).await
+    }
+
     /// Waits for a parameter to have a value; the problem `wait_timeout` says that it has none yet.
     pub async fn wait_parameter(&self, run: &str, key: &Key, within: Duration) -> Result<Parameter, ClientError> {
         let deadline = tokio::time::Instant::now() + within;

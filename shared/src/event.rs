@@ -191,6 +191,14 @@ pub enum Event {
         /// What.
         value: String,
     },
+    /// A secret has a value.
+    SecretSet {
+        /// Which one.
+        key: Key,
+        /// The value, encrypted, as the coordinator keeps it. Nobody else is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<String>,
+    },
     /// A parameter has no value of its own any more.
     ParameterUnset {
         /// Which one.
@@ -350,6 +358,17 @@ pub enum Event {
     },
 }
 
+impl Record {
+    /// The record as people see it: without what is for the coordinator alone.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if let Event::SecretSet { sealed, .. } = &mut self.event {
+            *sealed = None;
+        }
+        self
+    }
+}
+
 impl Event {
     /// The instance it is about, if it is about one.
     #[must_use]
@@ -382,6 +401,7 @@ impl Event {
             Event::Accepted { .. }
             | Event::StateChanged { .. }
             | Event::ParameterSet { .. }
+            | Event::SecretSet { .. }
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested

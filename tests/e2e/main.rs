@@ -8,5 +8,7 @@ mod processes;
 mod qemu;
 mod retry;
 mod scale;
+mod secrets;
 mod survive;
 mod update;
+mod values;

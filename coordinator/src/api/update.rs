@@ -49,7 +49,8 @@ async fn resolve(app: &App, module: &str, old: &Plan) -> Result<Plan, ApiError> 
         // An input without a default was chosen; which of the others were cannot be told then.
         Err(_) => values(old, None),
     };
-    let everywhere = LaunchOptions { cloud: [("*".to_owned(), somewhere.clone())].into(), ..LaunchOptions::default() };
+    let cloud = [("*".to_owned(), somewhere.clone())].into();
+    let everywhere = LaunchOptions { cloud, begun: true, ..LaunchOptions::default() };
     let shape = match app.catalogue.resolve(module, &everywhere).await {
         Ok(shape) => shape,
         Err(_) => old.clone(),
@@ -71,6 +72,7 @@ fn chosen_options(old: &Plan, new: &Plan, somewhere: &str, values: BTreeMap<Stri
         default_cloud: Some(somewhere.to_owned()),
         keep_running: Some(old.policy.keep_running),
         timeout: Some(old.policy.timeout),
+        begun: true,
         ..LaunchOptions::default()
     }
 }

@@ -26,6 +26,7 @@ use super::{
     clock::Clock,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    secrets,
     silence::Silence,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
@@ -108,7 +109,8 @@ pub(super) struct Actor {
 }
 
 /// Starts the actor of a run.
-pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle {
+pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHandle {
+    secrets::unlock(&world, &mut run);
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
@@ -329,7 +331,12 @@ impl Actor {
         ignore_abort: bool,
         answer: Answer,
     ) -> WaiterId {
-        match self.run.wanted(conditions) {
+        let by = match &answer {
+            Answer::Agent(asker) => Author::Instance(asker.instance.clone()),
+            Answer::User(_) => Author::System,
+        };
+        let allowed = |wanted: Vec<_>| self.run.may_wait(&by, &wanted).map(|()| wanted);
+        match self.run.wanted(conditions).and_then(allowed) {
             Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
             Err(refused) => {
                 turn.then(Effect::Answer(answer, Err(refused.into())));
@@ -340,6 +347,7 @@ impl Actor {
 
     /// Lets everything follow that follows from what was recorded.
     fn settle(&mut self, turn: &mut Turn) {
+        self.make_up_secrets(turn);
         self.notice_silence(turn);
         loop {
             let now = self.now();

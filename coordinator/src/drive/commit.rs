@@ -15,6 +15,7 @@ use super::{
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
     handle::stopping,
+    secrets,
     waiters::{Asker, Come},
 };
 use crate::{
@@ -96,7 +97,10 @@ impl Actor {
         let mut told = false;
         loop {
             let failed = match self.journal.load().await {
-                Ok(Some(run)) => return Some(run),
+                Ok(Some(mut run)) => {
+                    secrets::unlock(&self.world, &mut run);
+                    return Some(run);
+                }
                 Ok(None) => "the run is no longer in the store".to_owned(),
                 Err(e) => Chain(&e).to_string(),
             };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use slipstream_shared::{
     event::{Event, Record},
     id::{InstanceId, RunId},
-    parameter::Key,
+    parameter::{Key, Scope},
     plan::{NeedMilestone, Plan},
     state::RunState,
 };
@@ -53,6 +53,7 @@ impl Run {
             retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            vault: None,
         })
     }
 
@@ -89,8 +90,9 @@ impl Run {
                 self.reached_ready |= *state == RunState::Ready;
                 vec![Leaf::Value(Key::run("state"))]
             }
-            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
-            Event::ParameterUnset { key } => self.store(key, None, record),
+            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), false, record),
+            Event::SecretSet { key, sealed } => self.store_secret(key, sealed.clone(), record),
+            Event::ParameterUnset { key } => self.store(key, None, false, record),
             Event::AbortRaised { instance, reason } => {
                 if self.abort.is_none() {
                     self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
@@ -127,8 +129,18 @@ impl Run {
         }
     }
 
-    fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
-        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
+    fn store_secret(&mut self, key: &Key, sealed: Option<String>, record: &Record) -> Vec<Leaf> {
+        let mut leaves = self.store(key, sealed, true, record);
+        // Chosen for a node as a whole: each of its instances has it now.
+        if let Scope::Node(node) = &key.scope {
+            let instances = self.instances.keys().filter(|id| id.node == *node);
+            leaves.extend(instances.map(|id| Leaf::Value(Key::instance(id, &key.name))));
+        }
+        leaves
+    }
+
+    fn store(&mut self, key: &Key, value: Option<String>, secret: bool, record: &Record) -> Vec<Leaf> {
+        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record), secret };
         self.values.insert(key.clone(), stored);
         let writes = self.writes.entry(key.clone()).or_default();
         writes.push_back(record.seq);

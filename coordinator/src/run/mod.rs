@@ -15,11 +15,13 @@ pub mod fold;
 pub mod health;
 pub mod operation;
 mod operation_view;
+pub mod permission;
 pub mod power;
 pub mod refusal;
 pub mod request;
 pub mod retry;
 mod scale;
+pub mod secret;
 pub mod tasks;
 mod update;
 pub mod value;
@@ -40,7 +42,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use self::{any::Chosen, operation::Operation, request::Requested, tasks::TaskState};
+use self::{any::Chosen, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -104,6 +106,9 @@ pub struct Run {
     /// The scripts that instances run for operations, those of an instance in their order.
     #[serde(default)]
     pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
+    /// The keys of its secrets. No part of its state: whoever reads it from the store adds them.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 /// An abort.
@@ -128,6 +133,9 @@ pub struct Stored {
     pub by: Author,
     /// When.
     pub at: Millis,
+    /// True for a value that is sealed.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// One machine of a run.

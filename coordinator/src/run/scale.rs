@@ -18,7 +18,7 @@ impl Run {
         if count.is_empty() && remove.is_empty() {
             return Err(Refused::Unreasonable("nothing is asked for: say NODE=COUNT, or who is to go".to_owned()));
         }
-        let mut go: BTreeSet<InstanceId> = self.named(remove)?;
+        let mut go: BTreeSet<InstanceId> = self.known_ids(remove)?;
         let mut come = Vec::new();
         let nodes: BTreeSet<&NodeName> = count.keys().chain(go.iter().map(|id| &id.node)).collect();
         for node in nodes.into_iter().cloned().collect::<Vec<_>>() {
@@ -45,7 +45,7 @@ impl Run {
     }
 
     /// The instances that are named, all of them there.
-    fn named(&self, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Refused> {
+    fn known_ids(&self, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Refused> {
         ids.iter()
             .map(|id| match self.instances.get(id) {
                 Some(instance) if instance.is_live() => Ok(id.clone()),

@@ -2,6 +2,8 @@
 
 mod condition;
 mod parameters;
+mod permission;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use super::{
     value::Leaf,
     view::timestamp,
 };
+use crate::drive::LaunchSecret;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -59,6 +62,7 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         ready: None,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        imported: false,
     }
 }
 
@@ -87,7 +91,9 @@ impl Bench {
         let accepted =
             Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
-        Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
+        let mut run = Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted");
+        run.vault = Some(LaunchSecret::new(&[7; 32]).vault(run.id));
+        Bench { run, now: T0 }
     }
 
     fn happen(&mut self, event: Event) -> Vec<Leaf> {
