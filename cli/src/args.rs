@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::{module, output::Format, param, profile, run, ssh, up};
+use crate::{barrier, lead, module, output::Format, param, profile, run, ssh, up};
 
 /// Deploys applications of several virtual machines on any cloud.
 #[derive(Debug, Parser)]
@@ -65,6 +65,10 @@ pub(crate) enum Noun {
     Run(run::Command),
     #[command(subcommand)]
     Param(param::Command),
+    #[command(subcommand)]
+    Barrier(barrier::Command),
+    #[command(subcommand)]
+    Lead(lead::Command),
     Ssh(ssh::Command),
     #[command(subcommand)]
     Profile(profile::Command),

@@ -3,6 +3,10 @@
 mod boot;
 mod full;
 mod input;
+mod many;
+mod meetings;
 mod processes;
 mod qemu;
 mod survive;
+mod wakeups;
+mod wrong;

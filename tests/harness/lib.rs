@@ -3,6 +3,7 @@
 
 mod coordinator;
 mod leftovers;
+mod machine;
 mod poll;
 mod programs;
 mod vm;
@@ -10,6 +11,7 @@ mod vm;
 pub use self::{
     coordinator::{Coordinator, Options},
     leftovers::{Process, processes_of},
+    machine::{Machine, Proxy},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
     vm::{Source, Vm},

@@ -18,6 +18,8 @@ mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod lines;
+mod meeting;
 mod silence;
 mod snapshot;
 mod token;
@@ -45,6 +47,7 @@ pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
     handle::{RunHandle, Write},
+    lines::Lines,
     silence::SILENT_AFTER,
     token::LaunchSecret,
 };

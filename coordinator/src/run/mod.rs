@@ -6,12 +6,14 @@
 
 pub mod agent_plan;
 pub mod any;
+pub mod barrier;
 pub mod change;
 pub mod condition;
 pub mod decide;
 pub mod expand;
 pub mod fold;
 pub mod health;
+pub mod lead;
 pub mod refusal;
 pub mod request;
 pub mod value;
@@ -82,6 +84,12 @@ pub struct Run {
     /// What people and programs have asked for under a number of their own.
     #[serde(default)]
     pub requests: VecDeque<Requested>,
+    /// Where instances meet.
+    #[serde(default)]
+    pub barriers: barrier::Barriers,
+    /// Which instances lead.
+    #[serde(default)]
+    pub leads: lead::Leads,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
     /// What was noted, likewise.
