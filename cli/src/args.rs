@@ -9,8 +9,9 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::{
+    barrier,
     exit::{Exit, fail},
-    module,
+    lead, module,
     output::Format,
     param, profile, run, ssh, up,
 };
@@ -77,6 +78,10 @@ pub(crate) enum Noun {
     Run(run::Command),
     #[command(subcommand)]
     Param(param::Command),
+    #[command(subcommand)]
+    Barrier(barrier::Command),
+    #[command(subcommand)]
+    Lead(lead::Command),
     Ssh(ssh::Command),
     #[command(subcommand)]
     Profile(profile::Command),

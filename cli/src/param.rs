@@ -13,9 +13,6 @@ use crate::{
     table::{Cell, Table},
 };
 
-/// A run has a deadline of its own.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
 /// Reads and writes parameters of runs
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -135,7 +132,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
             }
         }
         Command::Wait { run, conditions, timeout, ignore_abort } => {
-            let answer = client.wait(&run, &conditions, ignore_abort, timeout.unwrap_or(FOR_EVER)).await?;
+            let answer = client.wait(&run, &conditions, ignore_abort, timeout.unwrap_or(Duration::MAX)).await?;
             if context.screen.is_json() {
                 context.screen.json(&answer)?;
             }

@@ -128,6 +128,13 @@ impl Progress {
                     Some(why) => say(&"run", "operation", format!("{number} has failed: {why}"), Tone::Bad),
                 }
             }
+            Event::BarrierOpened { barrier } => say(&"run", "barrier", format!("{barrier} is open"), Tone::Plain),
+            Event::LeadChanged { lead, number, leader: Some(leader) } => {
+                say(leader, "leads", format!("{lead} (number {number})"), Tone::Plain);
+            }
+            Event::LeadChanged { lead, leader: None, .. } => {
+                say(&"run", "lead", format!("{lead}: {} ended it", record.by), Tone::Plain);
+            }
             Event::ClockChanged { millis } => {
                 let (by, way) = (seconds(millis.saturating_abs()), if *millis < 0 { "back" } else { "forward" });
                 say(&"run", "clock", format!("of the coordinator was set {way} by {by}"), Tone::Warn);

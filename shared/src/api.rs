@@ -10,6 +10,7 @@ use crate::{
     condition::Condition,
     event::Author,
     id::{InstanceId, NodeName, RunId},
+    meeting::{MeetingName, Parties},
     operation::Asked,
     parameter::{Key, ParamType},
     plan::{Category, KeepRunning},
@@ -483,6 +484,52 @@ pub struct TaskInfo {
     /// Its result in words, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+/// Arrives at a barrier, or only waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BarrierRequest {
+    /// Counts as one of so many arrivals; the same user arrives once. Without it, the barrier is only waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// For how many seconds at most, at most 300; then `wait_timeout`.
+    pub timeout: u64,
+    /// Go on waiting when the run is aborted.
+    #[serde(default)]
+    pub ignore_abort: bool,
+}
+
+/// A barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BarrierInfo {
+    /// Its name.
+    pub name: MeetingName,
+    /// Whose arrivals open it.
+    pub parties: Parties,
+    /// Who has arrived and not left; empty once it is open.
+    pub arrived: Vec<Author>,
+    /// Since when it is open, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub open: Option<Timestamp>,
+}
+
+/// Something that one instance leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeadInfo {
+    /// Its name.
+    pub name: MeetingName,
+    /// The leader's number; of the last one, if nobody leads.
+    pub number: u64,
+    /// Who leads, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<InstanceId>,
+    /// True while nothing is heard of the leader: the lead goes to the next instance that asks.
+    pub silent: bool,
+    /// Since when that is so.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
 }
 
 /// Aborts a run.

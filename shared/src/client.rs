@@ -2,8 +2,10 @@
 
 mod events;
 mod log;
+mod meeting;
+mod wait;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -17,17 +19,12 @@ use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
         PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
-        SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
+        SetParameter, UpdateRequest,
     },
-    condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
     parameter::Key,
 };
-
-/// The longest one request waits for a value; longer waits ask again, so that a proxy between does
-/// not end them.
-const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -178,47 +175,6 @@ impl Client {
     /// A parameter with its value in clear, also if that is a secret: for the owner of the run.
     pub async fn reveal(&self, run: &str, key: &Key) -> Result<Parameter, ClientError> {
         self.get(&format!("{}?reveal=true", parameter(run, key))).await
-    }
-
-    /// Waits for a parameter to have a value; the problem `wait_timeout` says that it has none yet.
-    pub async fn wait_parameter(&self, run: &str, key: &Key, within: Duration) -> Result<Parameter, ClientError> {
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let wait = left.min(LONGEST_WAIT);
-            let path = format!("{}?wait={}", parameter(run, key), wait.as_secs_f64().ceil());
-            let mut request = self.request(Method::GET, &path, Bytes::new())?;
-            request.patience = Some(wait + Duration::from_secs(30));
-            match self.read(self.send(request).await?, Method::GET, &path).await {
-                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Waits until conditions hold, all at the same time; the problem `wait_timeout` says that they do
-    /// not yet.
-    pub async fn wait(
-        &self,
-        run: &str,
-        conditions: &[Condition],
-        ignore_abort: bool,
-        within: Duration,
-    ) -> Result<WaitAnswer, ClientError> {
-        let deadline = tokio::time::Instant::now() + within;
-        let path = of(run, "/wait");
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let wait = left.min(LONGEST_WAIT);
-            let timeout = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let body = json(&WaitRequest { conditions: conditions.to_vec(), timeout, ignore_abort });
-            let mut request = self.request(Method::POST, &path, body)?;
-            request.patience = Some(wait + Duration::from_secs(30));
-            match self.read(self.send(request).await?, Method::POST, &path).await {
-                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
-                result => return result,
-            }
-        }
     }
 
     /// Gives a parameter a value.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, InvalidId},
     link::RefusedCode,
+    meeting::{MeetingName, Parties},
     operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
@@ -203,6 +204,28 @@ pub enum Event {
     ParameterUnset {
         /// Which one.
         key: Key,
+    },
+    /// Somebody has arrived at a barrier: the author of the record.
+    BarrierArrived {
+        /// Which one.
+        barrier: MeetingName,
+        /// Whose arrivals open it.
+        parties: Parties,
+    },
+    /// A barrier is open, for good.
+    BarrierOpened {
+        /// Which one.
+        barrier: MeetingName,
+    },
+    /// Another instance leads, or none.
+    LeadChanged {
+        /// What is led.
+        lead: MeetingName,
+        /// The leader's number: larger than that of any before. Of the last one, if there is none now.
+        number: u64,
+        /// Who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leader: Option<InstanceId>,
     },
     /// What a machine wanted to change was refused. Its record has the number of that change.
     ChangeRefused {
@@ -404,6 +427,9 @@ impl Event {
             | Event::SecretSet { .. }
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
+            | Event::BarrierArrived { .. }
+            | Event::BarrierOpened { .. }
+            | Event::LeadChanged { .. }
             | Event::TerminateRequested
             | Event::OperationStarted { .. }
             | Event::OperationFinished { .. }

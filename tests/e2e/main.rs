@@ -3,6 +3,8 @@
 mod boot;
 mod full;
 mod input;
+mod many;
+mod meetings;
 mod power;
 mod processes;
 mod qemu;
@@ -12,3 +14,5 @@ mod secrets;
 mod survive;
 mod update;
 mod values;
+mod wakeups;
+mod wrong;

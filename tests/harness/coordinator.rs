@@ -86,6 +86,18 @@ impl Coordinator {
         child.wait().expect("it ends");
     }
 
+    /// Stops it as an operator would, and waits until it has ended.
+    ///
+    /// # Panics
+    /// It does not run, or does not end well.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be told");
+        let end = child.wait().expect("it ends");
+        assert!(end.success(), "{end}:\n{}", self.log());
+    }
+
     /// Starts it again in the same folder on the same ports, and waits until it answers.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 mod agents;
 mod coordinator;
 mod leftovers;
+mod machine;
 mod poll;
 mod programs;
 mod vm;
@@ -12,6 +13,7 @@ pub use self::{
     agents::restart_agent,
     coordinator::{Coordinator, Options},
     leftovers::{Process, processes_of},
+    machine::{Machine, Proxy},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
     vm::{Source, Vm},

@@ -71,7 +71,9 @@ pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
             Ok(value)
         }
         Answer::Failed { end, message } => Err(complain(end, &message)),
-        Answer::Done { .. } | Answer::Status(_) => Err(complain(End::Failed, "the agent answered something else")),
+        Answer::Done { .. } | Answer::Lead { .. } | Answer::Status(_) => {
+            Err(complain(End::Failed, "the agent answered something else"))
+        }
     }
 }
 
@@ -89,7 +91,7 @@ pub(super) fn set(key: String, value: Option<String>, ignore_abort: bool) -> End
 }
 
 pub(super) fn set_if(key: String, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> End {
-    end_of(client::call(&Request::Set { key, value, if_revision, ignore_abort }))
+    end_of(client::call(&Request::Set { key, value, if_revision, request: random_text(16), ignore_abort }))
 }
 
 /// The whole of standard input. An error has been shown already.

@@ -106,7 +106,9 @@ async fn resolve(agent: &Agent, plan: &AgentPlan, template: &Template) -> Result
     match agent.link.ask(|id| Up::Env { id, index }).await {
         Reply::Env { mut env } => env.remove("SLIPSTREAM_READY").ok_or("its references were not resolved".to_owned()),
         Reply::Refused(refused) => Err(refused.message),
-        Reply::Value { .. } | Reply::Met { .. } => Err("the coordinator answered with a value".to_owned()),
+        Reply::Value { .. } | Reply::Met { .. } | Reply::Lead { .. } => {
+            Err("the coordinator answered with a value".to_owned())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod extract;
 mod health;
 mod launch;
 mod logs;
+mod meetings;
 mod modules;
 pub mod openapi;
 mod operations;
@@ -24,9 +25,9 @@ mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
-        SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
+        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LogInfo, ModuleInfo, OperationInfo,
+        Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
+        SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -49,6 +50,7 @@ pub fn table() -> Vec<Route> {
     all.extend(of_runs());
     all.extend(of_operations());
     all.extend(of_parameters());
+    all.extend(of_meetings());
     all.extend(of_output());
     all
 }
@@ -280,6 +282,38 @@ fn of_parameters() -> Vec<Route> {
                 MediaType,
                 TooLarge,
             ]),
+    ]
+}
+
+fn of_meetings() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/runs/{run}/barriers", "list_barriers", meetings::barriers)
+            .about("meetings", "Lists the barriers of a run with who has arrived")
+            .json::<Page<BarrierInfo>>(200, "All of them, by name")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::post("/api/v1/runs/{run}/barriers/{name}", "wait_at_barrier", meetings::meet)
+            .about("meetings", "Waits until a barrier opens; with `count`, arrives there first")
+            .takes::<BarrierRequest>()
+            .json::<BarrierInfo>(200, "It is open")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                InvalidValue,
+                WaitTimeout,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::get("/api/v1/runs/{run}/leads", "list_leads", meetings::leads)
+            .about("meetings", "Lists which instances lead, and since when")
+            .json::<Page<LeadInfo>>(200, "All of them, by name")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::delete("/api/v1/runs/{run}/leads/{name}", "end_lead", meetings::end_lead)
+            .about("meetings", "Takes a lead away from its leader; the instance that has waited longest gets it")
+            .empty(204, "That instance does not lead any more")
+            .fails(&[RunNotFound, RunAmbiguous, InvalidValue, InvalidRequest]),
     ]
 }
 

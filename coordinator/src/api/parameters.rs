@@ -86,7 +86,7 @@ pub(super) async fn wait(
 }
 
 /// Waits for `done`, but neither longer than `seconds` nor longer than the coordinator runs.
-async fn within<T>(
+pub(super) async fn within<T>(
     app: &Shared,
     seconds: u64,
     what: impl FnOnce() -> String + Send,

@@ -233,6 +233,10 @@ impl Actor {
                 let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));
                 let _ = number.send(id);
             }
+            Message::Meet { by, name, parties, ignore_abort, number, reply } => {
+                let id = self.meet(turn, &by, name, parties.as_ref(), ignore_abort, Answer::User(reply));
+                let _ = number.send(id);
+            }
             Message::Forget(id) => drop(self.waiters.remove(id)),
             Message::Enrol { claim, reply } => {
                 let result = self.enrol(turn, claim);
@@ -272,6 +276,7 @@ impl Actor {
                 let (id, state) = (self.run.id.short(), self.run.state);
                 return Err(Refused::Gone(format!("run {id} has ended ({state})")).into());
             }
+            UserChange::EndLead(name) => self.end_lead(name)?,
             UserChange::Terminate => self.run.request_termination(),
         };
         for event in events {
@@ -361,6 +366,7 @@ impl Actor {
                 self.record(turn, Author::System, None, event);
             }
         }
+        self.pass_leads(turn);
         self.end_waits(turn);
         self.announce_waits(turn);
     }

@@ -83,6 +83,9 @@ impl Actor {
         self.waiters.recorded(&run);
         self.run = run;
         self.written = None;
+        for waiter in self.waiters.take_barriers() {
+            self.answer(waiter.answer, Err(error.clone()));
+        }
         for read in reads {
             self.carry_out(read);
         }
@@ -142,7 +145,7 @@ impl Actor {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
                 Come::Broken(reason) => Err(Refused::Broken(reason).into()),
-                Come::Value(..) | Come::Env(_) => Err(stopping()),
+                Come::Value(..) | Come::Env(_) | Come::Leads(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
                 let reply = result.map_or_else(|e| refusal(&e), reply);

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use slipstream_shared::{
-    api::{Parameter, ParameterWrite, RunDetail, WaitAnswer},
+    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer},
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
+    meeting::{MeetingName, Parties},
     operation::Asked,
     parameter::{Key, MASK},
 };
@@ -22,6 +23,7 @@ pub(super) enum UserChange {
     Set(Write),
     Abort { reason: String },
     CancelAbort,
+    EndLead(MeetingName),
     Terminate,
 }
 
@@ -74,6 +76,14 @@ pub(super) enum Message {
         asked: Box<Asked>,
         op: Option<u64>,
         reply: oneshot::Sender<Result<u32, RunError>>,
+    },
+    Meet {
+        by: Author,
+        name: MeetingName,
+        parties: Option<Parties>,
+        ignore_abort: bool,
+        number: oneshot::Sender<WaiterId>,
+        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
     },
     Forget(WaiterId),
     Feed {
@@ -186,6 +196,39 @@ impl RunHandle {
         let number = self.ask(wait).await?;
         let _forget = Forget { number, tx: self.tx.clone() };
         answer.await.map_err(|_| stopping())?
+    }
+
+    /// Waits until a barrier opens; with `count` it also arrives there, once, as one of so many. Ends early as
+    /// [`RunHandle::wait`] does. Dropping the future takes no arrival back.
+    pub async fn meet(
+        &self,
+        by: Author,
+        name: &MeetingName,
+        count: Option<u32>,
+        ignore_abort: bool,
+    ) -> Result<BarrierInfo, RunError> {
+        let (reply, answer) = oneshot::channel();
+        let (wanted, parties) = (name.clone(), count.map(Parties::Count));
+        let meet = |number| Message::Meet { by, name: wanted, parties, ignore_abort, number, reply };
+        let number = self.ask(meet).await?;
+        let _forget = Forget { number, tx: self.tx.clone() };
+        answer.await.map_err(|_| stopping())??;
+        self.barriers().await?.into_iter().find(|barrier| barrier.name == *name).ok_or_else(stopping)
+    }
+
+    /// All barriers, by name.
+    pub async fn barriers(&self) -> Result<Vec<BarrierInfo>, RunError> {
+        self.read(|run, _| run.barrier_infos()).await
+    }
+
+    /// All leads, by name.
+    pub async fn leads(&self) -> Result<Vec<LeadInfo>, RunError> {
+        self.read(|run, _| run.lead_infos()).await
+    }
+
+    /// Takes a lead away from whoever has it; the next one that waits gets it.
+    pub async fn end_lead(&self, by: Author, name: MeetingName) -> Result<(), RunError> {
+        self.change(by, UserChange::EndLead(name)).await
     }
 
     /// Sets a parameter, or takes its value away. Durable when this returns.

@@ -18,6 +18,8 @@ mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod lines;
+mod meeting;
 mod operate;
 mod power;
 mod secrets;
@@ -48,6 +50,7 @@ pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
     handle::{RunHandle, Write},
+    lines::Lines,
     silence::SILENT_AFTER,
     token::LaunchSecret,
 };

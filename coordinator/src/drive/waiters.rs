@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use slipstream_shared::{api::WaitAnswer, id::InstanceId, parameter::Key};
+use slipstream_shared::{api::WaitAnswer, id::InstanceId, meeting::MeetingName, parameter::Key};
 
+use super::meeting::{look_at_barrier, look_at_lead};
 use crate::{
     run::{Run, condition::Wanted, expand::reason, value::Leaf},
     seam::Millis,
@@ -27,6 +28,10 @@ pub(super) enum Target {
     Env(InstanceId, u32),
     /// That conditions hold, all at the same time.
     Conditions(Vec<Wanted>),
+    /// That a barrier opens.
+    Barrier(MeetingName),
+    /// That an instance leads.
+    Lead(MeetingName, InstanceId),
 }
 
 /// What came of a wait.
@@ -37,6 +42,8 @@ pub(super) enum Come {
     Env(BTreeMap<String, String>),
     /// With the parameters of the conditions, for who wants them.
     Met(WaitAnswer),
+    /// With its number.
+    Leads(u64),
     /// It never will, and why.
     Broken(String),
 }
@@ -60,13 +67,15 @@ impl Target {
                 let parameters = if full { run.parameters_of(wanted) } else { vec![] };
                 Come::Met(WaitAnswer { seq: run.seq, parameters })
             }),
+            Target::Barrier(name) => look_at_barrier(run, name),
+            Target::Lead(name, instance) => look_at_lead(run, name, instance),
         }
     }
 
     /// What it lacks, for people.
     fn shown(&self, run: &Run, leaves: &BTreeSet<Leaf>) -> Vec<String> {
         match self {
-            Target::Value(_) | Target::Env(..) => {
+            Target::Value(_) | Target::Env(..) | Target::Barrier(_) | Target::Lead(..) => {
                 leaves.iter().filter(|leaf| !run.is_indirect(leaf)).map(ToString::to_string).collect()
             }
             Target::Conditions(wanted) => run.failing(wanted).map(|one| one.condition.brief()).collect(),
@@ -152,6 +161,12 @@ impl<A> Waiters<A> {
         Ok(id)
     }
 
+    /// Whose script has waited longest for a leaf.
+    pub(super) fn first(&self, leaf: &Leaf) -> Option<&InstanceId> {
+        let ids = self.by_leaf.get(leaf)?;
+        ids.iter().find_map(|id| Some(&self.all.get(id)?.asker.as_ref()?.instance))
+    }
+
     /// How many waits the scripts of an instance have.
     pub(super) fn of(&self, instance: &InstanceId) -> usize {
         self.by_asker.get(instance).map_or(0, HashMap::len)
@@ -218,6 +233,11 @@ impl<A> Waiters<A> {
     pub(super) fn take(&mut self, which: impl Fn(&Waiter<A>) -> bool) -> Vec<Waiter<A>> {
         let ids: Vec<WaiterId> = self.all.iter().filter(|(_, w)| which(w)).map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// Takes all waits at barriers: the arrivals that were to be recorded with them may not have been.
+    pub(super) fn take_barriers(&mut self) -> Vec<Waiter<A>> {
+        self.take(|waiter| matches!(waiter.target, Target::Barrier(_)))
     }
 
     /// Looks again at the waits that any of `changed` concerns, and takes those that are over.

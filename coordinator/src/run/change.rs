@@ -226,6 +226,7 @@ impl Run {
                 Ok(vec![Event::ReportFinished { instance: id.clone(), size: None }])
             }
             Change::Ready | Change::Reported => Ok(vec![]),
+            Change::Resign { lead } => Ok(self.resign(lead, id)),
             Change::Unknown => {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }

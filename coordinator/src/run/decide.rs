@@ -70,6 +70,10 @@ impl Run {
                 return decision;
             }
         }
+        decision.events.extend(self.open_barriers());
+        if !decision.events.is_empty() {
+            return decision;
+        }
         let next = self.next_state(now, &mut decision);
         if next != self.state {
             decision.events.push(Event::StateChanged { state: next });

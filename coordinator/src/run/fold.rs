@@ -13,7 +13,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, refusal, request, value::Leaf};
+use super::{Abort, Instance, Machine, Run, StepState, Stored, any, barrier, lead, refusal, request, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -48,6 +48,8 @@ impl Run {
             writes: BTreeMap::new(),
             chosen: any::references(plan),
             requests: VecDeque::new(),
+            barriers: BTreeMap::new(),
+            leads: BTreeMap::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
             retired: BTreeMap::new(),
@@ -108,6 +110,18 @@ impl Run {
                 self.terminate.get_or_insert(at);
                 vec![]
             }
+            Event::BarrierArrived { barrier, parties } => {
+                barrier::arrived(&mut self.barriers, barrier, parties, &record.by);
+                vec![]
+            }
+            Event::BarrierOpened { barrier } => {
+                barrier::opened(&mut self.barriers, barrier, at);
+                vec![Leaf::Barrier(barrier.clone())]
+            }
+            Event::LeadChanged { lead, number, leader } => {
+                lead::changed(&mut self.leads, lead, *number, leader.as_ref(), at);
+                vec![Leaf::Lead(lead.clone())]
+            }
             Event::Noted { message } => {
                 self.notes.insert(message.clone());
                 vec![]
@@ -119,7 +133,13 @@ impl Run {
             of_instance => {
                 let Some(id) = of_instance.instance() else { return vec![] };
                 let was_live = self.instances.get(id).is_some_and(Instance::is_live);
+                let attempt = self.instances.get(id).map(|i| i.attempt);
                 let mut leaves = self.apply_to_instance(id, of_instance, at, record.op);
+                let now = self.instances.get(id);
+                if now.is_some_and(Instance::is_live) != was_live || now.map(|i| i.attempt) != attempt {
+                    barrier::left(&mut self.barriers, id);
+                    lead::left(&mut self.leads, id, at);
+                }
                 if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
                     let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
                     leaves.extend([Leaf::Members(id.node.clone())].into_iter().chain(computed));

@@ -6,6 +6,7 @@
 
 pub mod agent_plan;
 pub mod any;
+pub mod barrier;
 pub mod change;
 pub mod condition;
 pub mod decide;
@@ -13,6 +14,7 @@ pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
+pub mod lead;
 pub mod operation;
 mod operation_view;
 pub mod permission;
@@ -92,6 +94,12 @@ pub struct Run {
     /// What people and programs have asked for under a number of their own.
     #[serde(default)]
     pub requests: VecDeque<Requested>,
+    /// Where instances meet.
+    #[serde(default)]
+    pub barriers: barrier::Barriers,
+    /// Which instances lead.
+    #[serde(default)]
+    pub leads: lead::Leads,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
     /// What was noted, likewise.

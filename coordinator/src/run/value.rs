@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     id::{InstanceId, NodeName},
+    meeting::MeetingName,
     parameter::{Key, MASK, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     predefined::{self, Level, names},
@@ -23,6 +24,10 @@ pub enum Leaf {
     Milestone(InstanceId, NeedMilestone),
     /// That other instances belong to a node.
     Members(NodeName),
+    /// That a barrier opens.
+    Barrier(MeetingName),
+    /// That somebody else leads.
+    Lead(MeetingName),
     /// Nothing: there is no value that could be read, and why.
     Broken(String),
 }
@@ -32,6 +37,8 @@ impl fmt::Display for Leaf {
         match self {
             Leaf::Value(key) => key.fmt(f),
             Leaf::Members(node) => write!(f, "instances of {node}"),
+            Leaf::Barrier(name) => write!(f, "barrier {name}"),
+            Leaf::Lead(name) => write!(f, "lead {name}"),
             Leaf::Broken(reason) => f.write_str(reason),
             Leaf::Milestone(instance, milestone) => write!(f, "{instance} {}", format!("{milestone:?}").to_lowercase()),
         }
@@ -99,7 +106,7 @@ impl Run {
         match leaf {
             Leaf::Value(key) => self.template(key).is_some_and(|t| t.references().next().is_some()),
             Leaf::Members(_) => true,
-            Leaf::Milestone(..) | Leaf::Broken(_) => false,
+            Leaf::Milestone(..) | Leaf::Barrier(_) | Leaf::Lead(_) | Leaf::Broken(_) => false,
         }
     }
 
