@@ -12,6 +12,7 @@ mod exit;
 mod keys;
 mod lead;
 mod module;
+mod operation;
 mod output;
 mod param;
 mod profile;

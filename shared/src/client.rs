@@ -17,8 +17,9 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite, Problem, ReportInfo,
-        RunDetail, RunSummary, SetParameter,
+        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
+        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
+        SetParameter, UpdateRequest,
     },
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
@@ -223,6 +224,62 @@ impl Client {
     /// Takes the abort of a run back.
     pub async fn cancel_abort(&self, run: &str) -> Result<(), ClientError> {
         self.done(Method::DELETE, &of(run, "/abort"), Bytes::new()).await
+    }
+
+    /// Asks for other numbers of instances. The same `idempotency` key again gives the same operation.
+    pub async fn scale(
+        &self,
+        run: &str,
+        request: &ScaleRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/scale"), json(request), key).await
+    }
+
+    /// Asks to run the steps of an instance again. The same `idempotency` key again gives the same operation.
+    pub async fn retry(
+        &self,
+        run: &str,
+        request: &RetryRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/retry"), json(request), key).await
+    }
+
+    /// Asks to `stop`, `start` or `reboot` machines. The same `idempotency` key again gives the same operation.
+    pub async fn power(
+        &self,
+        run: &str,
+        what: &str,
+        request: &PowerRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same
+    /// operation.
+    pub async fn update(
+        &self,
+        run: &str,
+        request: &UpdateRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/update"), json(request), key).await
+    }
+
+    /// Saves the scripts that were edited for a retry as a version of the module.
+    pub async fn save(&self, run: &str, request: &SaveRequest) -> Result<SavedModule, ClientError> {
+        self.call(Method::POST, &of(run, "/save"), json(request), None).await
+    }
+
+    /// The operations of a run, oldest first.
+    pub async fn operations(&self, run: &str) -> Result<Vec<OperationInfo>, ClientError> {
+        self.all(&of(run, "/operations")).await
     }
 
     /// The events of a run after number `after`, those that have happened and those to come.

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod link;
 pub mod meeting;
 pub mod module;
+pub mod operation;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;

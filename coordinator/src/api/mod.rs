@@ -14,16 +14,20 @@ mod logs;
 mod meetings;
 mod modules;
 pub mod openapi;
+mod operations;
 mod parameters;
 mod reports;
 pub mod route;
 mod router;
 mod runs;
+mod save;
+mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LogInfo, ModuleInfo, Page,
-        Parameter, ParameterWrite, ReportInfo, RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LogInfo, ModuleInfo, OperationInfo,
+        Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
+        SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
     },
     event::Record,
 };
@@ -44,6 +48,7 @@ pub fn table() -> Vec<Route> {
     let mut all = service();
     all.extend(of_modules());
     all.extend(of_runs());
+    all.extend(of_operations());
     all.extend(of_parameters());
     all.extend(of_meetings());
     all.extend(of_output());
@@ -121,6 +126,104 @@ fn of_runs() -> Vec<Route> {
             .media(200, "text/event-stream", "Events with their numbers as ids; `end` when the run has ended")
             .json::<Page<Record>>(200, "A page of events, if only `application/json` is accepted")
             .fails(&[RunNotFound, RunAmbiguous, InvalidRequest]),
+    ]
+}
+
+fn of_operations() -> Vec<Route> {
+    const KEY: &str = "The same key again in this run, with the same body, gives the same operation";
+    const FAILS: &[error::Code] = &[
+        RunNotFound,
+        RunAmbiguous,
+        InvalidValue,
+        Conflict,
+        KeyReused,
+        Aborted,
+        RunEnded,
+        InvalidRequest,
+        MediaType,
+        TooLarge,
+    ];
+    vec![
+        Route::post("/api/v1/runs/{run}/scale", "scale_run", operations::scale)
+            .about("operations", "Gives nodes other numbers of instances, or removes named instances")
+            .header("Idempotency-Key", KEY)
+            .takes::<ScaleRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/retry", "retry_run", operations::retry)
+            .about("operations", "Runs the steps of an instance again, from one on; takes an abort back")
+            .header("Idempotency-Key", KEY)
+            .takes::<RetryRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/update", "update_run", update::update)
+            .about("operations", "Updates a run to another version of its module: only what differs is touched")
+            .header("Idempotency-Key", KEY)
+            .takes::<UpdateRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done and why, where only that was asked")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidLaunch,
+                InvalidValue,
+                Conflict,
+                KeyReused,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
+            .about("operations", "Powers machines off; disks, names and values stay")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/start", "start_machines", operations::start)
+            .about("operations", "Powers machines on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/reboot", "reboot_machines", operations::reboot)
+            .about("operations", "Powers machines off and on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/save", "save_run", save::save)
+            .about(
+                "operations",
+                "Saves scripts that were edited for a retry, and have succeeded, as a version of the module",
+            )
+            .takes::<SaveRequest>()
+            .json::<SavedModule>(201, "The version that was made")
+            .json::<SavedModule>(200, "The latest version, which says the same already")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidValue,
+                Conflict,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+                StorageFull,
+            ]),
+        Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
+            .about("operations", "Lists what was asked of a run since it was Ready")
+            .json::<Page<OperationInfo>>(200, "All of them, oldest first")
+            .fails(&[RunNotFound, RunAmbiguous]),
     ]
 }
 

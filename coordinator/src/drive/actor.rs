@@ -55,6 +55,7 @@ pub(super) enum Answer {
 /// What is done once a turn is durable.
 pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
+    Started(oneshot::Sender<Result<u32, RunError>>, Result<u32, RunError>),
     Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
     Answer(Answer, Result<Come, RunError>),
@@ -216,6 +217,10 @@ impl Actor {
             Message::Change { by, change, reply } => {
                 let result = self.change_by_user(turn, &by, &change);
                 turn.then(Effect::Reply(reply, result));
+            }
+            Message::Operate { by, asked, op, reply } => {
+                let result = self.begin_operation(turn, by, &asked, op);
+                turn.then(Effect::Started(reply, result));
             }
             Message::Write { by, write, reply } => {
                 let key = write.key.clone();

@@ -297,6 +297,7 @@ fn of_agent(instance: &InstanceId, number: u64) -> Answer {
 /// The instance that somebody claims to be, if its machine still counts.
 fn part_of<'a>(run: &'a Run, claim: &Claim) -> Option<&'a crate::run::Instance> {
     let instance = run.instances.get(&claim.instance)?;
-    let counts = matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running);
+    // One whose machine is being stopped may come back: it must not believe that it is needed no longer.
+    let counts = instance.may_exist() && instance.machine != Machine::Terminating;
     (counts && instance.attempt == claim.attempt && !run.is_ending()).then_some(instance)
 }

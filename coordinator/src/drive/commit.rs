@@ -7,6 +7,7 @@ use slipstream_shared::{
     error_chain::Chain,
     event::{Event, Record},
     link::Down,
+    operation::Asked,
 };
 
 use super::{
@@ -63,6 +64,7 @@ impl Actor {
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Started(to, _) => drop(to.send(Err(error.clone()))),
                 Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
@@ -114,6 +116,7 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Written(to, key, result) => {
                 let now = || self.run.parameter(&key).ok_or_else(|| self.run.unknown(&key).into());
                 let _ = to.send(result.and_then(|()| now()));
@@ -155,6 +158,8 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
+                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }
         }

@@ -20,6 +20,8 @@ mod jobs;
 mod journal;
 mod lines;
 mod meeting;
+mod operate;
+mod power;
 mod silence;
 mod snapshot;
 mod token;

@@ -3,8 +3,12 @@
 mod abuse;
 mod large;
 mod meeting;
+mod power;
+mod retry;
+mod scale;
 mod silence;
 mod site;
+mod update;
 
 use std::time::Duration;
 

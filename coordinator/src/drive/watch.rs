@@ -76,6 +76,11 @@ impl Watches {
         self.clouds.values().filter_map(|w| w.next).min()
     }
 
+    /// Forgets who was asked for a report and owes none: there may be another one to ask for later.
+    pub(super) fn asked_only(&mut self, owes: impl Fn(&InstanceId) -> bool) {
+        self.asked.retain(owes);
+    }
+
     /// True the first time it is called for an instance.
     pub(super) fn ask_once(&mut self, id: &InstanceId) -> bool {
         self.asked.insert(id.clone())
@@ -105,6 +110,9 @@ impl Actor {
 
     fn seen(&mut self, turn: &mut Turn, id: &InstanceId, observed: &Observed) {
         self.watches.misses.remove(id);
+        if self.seen_switching(turn, id, &observed.state) {
+            return;
+        }
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, state) = (instance.attempt, instance.machine.clone());
         if !matches!(state, Machine::Launched | Machine::Running) {
@@ -158,7 +166,7 @@ impl Actor {
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, machine) = (instance.attempt, instance.machine.clone());
         let launching = self.running.contains(&Command::Launch(id.clone()));
-        if launching || !matches!(machine, Machine::Launched | Machine::Running | Machine::Terminating) {
+        if launching || matches!(machine, Machine::Planned | Machine::Intended | Machine::Gone | Machine::Failed(_)) {
             return;
         }
         let misses = self.watches.misses.entry(id.clone()).or_default();

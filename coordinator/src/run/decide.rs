@@ -36,6 +36,8 @@ pub enum Command {
     Launch(InstanceId),
     /// Have the machine of an instance removed.
     Terminate(InstanceId),
+    /// Have the machine of an instance powered on (true) or off.
+    Power(InstanceId, bool),
     /// Look at the machines of a cloud. Quickly while something is expected to change there.
     Watch {
         /// Which cloud.
@@ -55,6 +57,10 @@ impl Run {
     pub fn decide(&self, now: Millis) -> Decision {
         let mut decision = Decision::default();
         if self.state.is_final() {
+            return decision;
+        }
+        self.operate(now, &mut decision);
+        if !decision.events.is_empty() {
             return decision;
         }
         // Failures first: a machine that cannot come is not one less to wait for.
@@ -89,6 +95,7 @@ impl Run {
         match self.state {
             RunState::Finalizing => RunState::Finalizing,
             _ if self.terminate.is_some() => RunState::Finalizing,
+            _ if let Some(state) = self.state_in_operation() => state,
             RunState::Ready if self.keeps_running() => RunState::Ready,
             RunState::Ready => RunState::Finalizing,
             _ if self.instances.values().all(|i| i.attempt == 0)
@@ -108,6 +115,10 @@ impl Run {
             if executing && before(now, abort.at + REPORT_DEADLINE, decision) {
                 return self.state.max(RunState::Provisioning);
             }
+            return self.sending_reports();
+        }
+        // Latched: whoever is not ready after an operation shows in the health, not in the state.
+        if self.reached_ready {
             return self.sending_reports();
         }
         if self.instances.values().any(|i| i.is_live() && i.key.is_none()) {
@@ -149,7 +160,7 @@ impl Run {
         if self.abort.is_some() {
             return;
         }
-        for (id, instance) in &self.instances {
+        for (id, instance) in self.instances.iter().filter(|(_, i)| i.is_live()) {
             let Some(node) = self.node(id) else { continue };
             match instance.machine {
                 Machine::Planned => {
@@ -170,7 +181,8 @@ impl Run {
     }
 
     fn enforce_deadlines(&self, now: Millis, decision: &mut Decision) {
-        if self.abort.is_some() {
+        // Afterwards it is operations that fail, not the run.
+        if self.abort.is_some() || self.reached_ready {
             return;
         }
         let mut failure = None;
@@ -217,7 +229,12 @@ impl Run {
     fn remove_machines(&self, decision: &mut Decision) {
         for (id, instance) in &self.instances {
             match instance.machine {
-                Machine::Intended | Machine::Launched | Machine::Running => {
+                Machine::Intended
+                | Machine::Launched
+                | Machine::Running
+                | Machine::Stopping
+                | Machine::Stopped
+                | Machine::Starting => {
                     decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
                 }
                 Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
@@ -248,7 +265,8 @@ impl Run {
         for (id, instance) in &self.instances {
             let Some(node) = self.node(id) else { continue };
             let soon = match instance.machine {
-                Machine::Terminating => true,
+                Machine::Terminating | Machine::Stopping | Machine::Starting => true,
+                Machine::Stopped => false,
                 Machine::Launched | Machine::Running => {
                     instance.key.is_none()
                         || instance.machine != Machine::Running
@@ -264,7 +282,7 @@ impl Run {
 }
 
 /// True before `time`, in which case the run is looked at again then.
-fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
+pub(super) fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
     if now >= time {
         return false;
     }

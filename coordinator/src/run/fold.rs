@@ -52,6 +52,9 @@ impl Run {
             leads: BTreeMap::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            retired: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         })
     }
 
@@ -77,6 +80,9 @@ impl Run {
             instance.last_op = instance.last_op.max(op);
         }
         request::remember(&mut self.requests, record);
+        if let Some(leaves) = self.apply_operation(record, at) {
+            return leaves;
+        }
         match &record.event {
             Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
             Event::StateChanged { state } => {
@@ -158,7 +164,7 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
+                *instance = Instance { attempt: *attempt, joining: instance.joining, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -173,6 +179,23 @@ impl Run {
             }
             Event::MachineRunning { .. } => {
                 instance.become_(Machine::Running, at);
+                values(&["vmstate"])
+            }
+            Event::PowerIntended { on, operation, .. } => {
+                instance.become_(if *on { Machine::Starting } else { Machine::Stopping }, at);
+                (instance.ready, instance.silent) = (false, None);
+                instance.waits.clear();
+                if *on {
+                    instance.powered = *operation;
+                }
+                values(&["vmstate"])
+            }
+            Event::PowerChanged { on, .. } => {
+                instance.become_(if *on { Machine::Running } else { Machine::Stopped }, at);
+                values(&["vmstate"])
+            }
+            Event::PowerFailed { on, .. } => {
+                instance.become_(if *on { Machine::Stopped } else { Machine::Running }, at);
                 values(&["vmstate"])
             }
             Event::AddressKnown { public, private, ssh, .. } => {
@@ -253,7 +276,7 @@ fn instances(plan: &Plan, at: Millis) -> BTreeMap<InstanceId, Instance> {
     ids.zip(1..).map(|(id, ordinal)| (id, planned(ordinal, at))).collect()
 }
 
-fn planned(ordinal: u32, at: Millis) -> Instance {
+pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
     Instance {
         ordinal,
         attempt: 0,
@@ -272,6 +295,10 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        powered: 0,
+        joining: false,
+        leaving: false,
+        given_up: None,
         silent: None,
     }
 }

@@ -10,12 +10,20 @@ pub mod barrier;
 pub mod change;
 pub mod condition;
 pub mod decide;
+pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
 pub mod lead;
+pub mod operation;
+mod operation_view;
+pub mod power;
 pub mod refusal;
 pub mod request;
+pub mod retry;
+mod scale;
+pub mod tasks;
+mod update;
 pub mod value;
 pub mod view;
 
@@ -27,14 +35,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, StepResult},
-    id::{AttemptKey, InstanceId, RunId},
+    id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
     state::RunState,
 };
 
-use self::{any::Chosen, request::Requested};
+use self::{any::Chosen, operation::Operation, request::Requested, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -95,6 +103,15 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
+    /// What was asked of it since it was Ready, by number.
+    #[serde(default)]
+    pub operations: BTreeMap<u32, Operation>,
+    /// The scripts that instances run for operations, those of an instance in their order.
+    #[serde(default)]
+    pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
 }
 
 /// An abort.
@@ -159,6 +176,18 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// The operation that has powered it on last; 0: none has.
+    #[serde(default)]
+    pub powered: u32,
+    /// An operation that is under way has added it.
+    #[serde(default)]
+    pub joining: bool,
+    /// An operation removes it.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Why it did not come up; its machine is removed.
+    #[serde(default)]
+    pub given_up: Option<String>,
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
@@ -176,6 +205,12 @@ pub enum Machine {
     Launched,
     /// The cloud says that it runs.
     Running,
+    /// It is being powered off.
+    Stopping,
+    /// It is powered off, and can be started again.
+    Stopped,
+    /// It is being powered on again.
+    Starting,
     /// It is being removed.
     Terminating,
     /// It is gone, or never was.
@@ -197,7 +232,7 @@ impl Run {
     /// The node of an instance.
     #[must_use]
     pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
-        self.plan.nodes.get(&instance.node)
+        self.plan.nodes.get(&instance.node).or_else(|| self.retired.get(&instance.node))
     }
 
     /// The key of the current launch of an instance.
@@ -238,13 +273,14 @@ impl Instance {
     /// True while a machine exists or may exist.
     #[must_use]
     pub fn may_exist(&self) -> bool {
-        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+        !matches!(self.machine, Machine::Planned | Machine::Gone | Machine::Failed(_))
     }
 
     /// True while it takes part in the run.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_))
+        let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
+        there && !self.leaving && self.given_up.is_none()
     }
 
     /// True while one of its scripts runs.
