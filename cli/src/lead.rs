@@ -47,7 +47,7 @@ async fn list(context: &Context, run: &str) -> anyhow::Result<()> {
     for lead in &items {
         let leader = match &lead.leader {
             None => Cell::toned("(nobody)", Tone::Dim),
-            Some(leader) if lead.silent => Cell::toned(&format!("{leader} (silent)"), Tone::Warn),
+            Some(leader) if lead.silent => Cell::toned(format!("{leader} (silent)"), Tone::Warn),
             Some(leader) => leader.to_string().into(),
         };
         table.row([

@@ -51,7 +51,10 @@ pub fn ask(request: &Request) -> io::Result<Pending> {
     let deadline = request.timeout().and_then(|seconds| began.checked_add(Duration::from_secs(seconds)));
     let stream = loop {
         match send(request) {
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && began.elapsed() < START_WITHIN => {
+            // Its end may also come between the connection and the request, which it then has not read.
+            Err(e)
+                if (is_gone(&e) || e.kind() == io::ErrorKind::ConnectionRefused) && began.elapsed() < START_WITHIN =>
+            {
                 sleep(LOOK_AGAIN);
             }
             sent => break Some(sent?),

@@ -14,7 +14,7 @@ use slipstream_shared::{
     meeting::{MAX_COUNT, MAX_MEETINGS, MeetingName, Parties},
 };
 
-use super::{Run, change::Refused};
+use super::{Instance, Run, change::Refused};
 use crate::seam::Millis;
 
 /// A barrier.
@@ -75,7 +75,7 @@ impl Run {
     /// The barriers that open now.
     pub(super) fn open_barriers(&self) -> Vec<Event> {
         let complete = |barrier: &Barrier| match &barrier.parties {
-            Parties::Count(count) => barrier.arrived.len() >= *count as usize,
+            Parties::Count(count) => barrier.arrived.iter().filter(|by| self.counts(by)).count() >= *count as usize,
             Parties::Nodes(nodes) => {
                 let mut live = self.instances.iter().filter(|(id, i)| nodes.contains(&id.node) && i.is_live());
                 // Who has arrived and left is not in the list, so there is a live one if this holds.
@@ -85,6 +85,14 @@ impl Run {
         };
         let opening = self.barriers.iter().filter(|(_, barrier)| barrier.open.is_none() && complete(barrier));
         opening.map(|(name, _)| Event::BarrierOpened { barrier: name.clone() }).collect()
+    }
+
+    /// Whether an arrival still counts: not that of an instance which is about to leave.
+    fn counts(&self, by: &Author) -> bool {
+        match by {
+            Author::Instance(id) => self.instances.get(id).is_some_and(Instance::is_live),
+            Author::User(_) | Author::System => true,
+        }
     }
 
     /// What people see of barriers.

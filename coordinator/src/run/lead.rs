@@ -15,7 +15,7 @@ use slipstream_shared::{
     meeting::{MAX_MEETINGS, MeetingName},
 };
 
-use super::{Instance, Run, change::Refused};
+use super::{Instance, Machine, Run, change::Refused};
 use crate::seam::Millis;
 
 /// Something that one instance leads.
@@ -44,7 +44,7 @@ impl Run {
     pub fn is_vacant(&self, name: &MeetingName) -> bool {
         match self.leads.get(name).and_then(|lead| lead.leader.as_ref()) {
             None => true,
-            Some(leader) => self.is_silent(leader) || !self.instances.get(leader).is_some_and(Instance::is_live),
+            Some(leader) => self.is_silent(leader) || !self.instances.get(leader).is_some_and(may_lead),
         }
     }
 
@@ -90,6 +90,11 @@ impl Run {
         };
         self.leads.iter().map(info).collect()
     }
+}
+
+/// Not while its machine is powered off, although it comes back.
+fn may_lead(instance: &Instance) -> bool {
+    instance.is_live() && !matches!(instance.machine, Machine::Stopping | Machine::Stopped)
 }
 
 fn vacated(name: &MeetingName, lead: &Lead) -> Event {

@@ -116,7 +116,7 @@ impl Machines {
 
     async fn leave(&self, index: usize) {
         let event = Event::MachineGone { instance: self.links[index].0.clone(), attempt: 1, unexpected: true };
-        self.site.cloud.vanish(&format!("{}", self.machine(index).await));
+        self.site.cloud.vanish(&self.machine(index).await);
         let gone = self.links[index].0.clone();
         self.site
             .wait_until(self.run, move |d| {
