@@ -64,8 +64,8 @@ impl Actor {
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
-                Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Started(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
@@ -113,11 +113,11 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Written(to, key, result) => {
                 let now = || self.run.parameter(&key).ok_or_else(|| self.run.unknown(&key).into());
                 let _ = to.send(result.and_then(|()| now()));
             }
-            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Enrolled(to, result) => drop(to.send(result)),
             Effect::Answer(answer, result) => self.answer(answer, result),
             Effect::Tell(instance, line) => self.links.tell(&instance, line),
