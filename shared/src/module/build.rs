@@ -23,6 +23,9 @@ use crate::{
 /// Seconds a ready check is tried, and between two tries, unless the module says otherwise.
 const READY: (u64, u64) = (300, 2);
 
+/// The hooks that this version acts on.
+const HOOKS: [Hook; 3] = [Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove];
+
 /// The table for the kind of module that the tree says it is.
 pub(super) fn table_of(root: &Tree) -> &'static Table {
     match text(root, "kind").as_deref() {
@@ -88,7 +91,7 @@ fn component(tree: &Tree, path: &str, table: &'static Table, problems: &mut Prob
         install: script(tree, path, "install", problems),
         deploy: script(tree, path, "deploy", problems),
         report: script(tree, path, "report", problems),
-        hooks: Hook::ALL.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
+        hooks: HOOKS.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
         ready: ready(tree.get("ready"), &join(path, "ready"), problems),
         env: templates(tree.get("env")),
         needs: tree.get("needs").map(Tree::items).unwrap_or_default().iter().filter_map(need).collect(),
