@@ -14,7 +14,7 @@ AGENT := $(TARGET)/$(AGENT_TARGET)/agent/slipstream-agent
 DEBIAN ?= bookworm
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-16s %s\n' "$$target" "$$what"; done
 
 dev: build ## the tutorial as plain processes: no VM, no root, seconds
 	$(TARGET)/debug/slipstream up examples/service-testing-processes --down
@@ -53,10 +53,20 @@ test: build image-small ## everything but Debian VMs
 test-vm: build image ## the tutorial on Debian VMs (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
 
+# For how long, for those that can go on for ever.
+SECONDS ?= 60
+
+linearize: build ## parameters under fire, checked against their promise (SECONDS=n SEED=n)
+	SECONDS_TO_RUN=$(SECONDS) cargo test -p slipstream-tests --test linearize -- --nocapture
+
+linearize-broken: ## the same on coordinators with bugs: each has to be found
+	cargo build --workspace --features slipstream-tests/planted-bugs --target-dir $(TARGET)/planted
+	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test linearize planted -- --nocapture
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken golden clean

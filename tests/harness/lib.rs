@@ -5,6 +5,7 @@ mod coordinator;
 mod leftovers;
 mod poll;
 mod programs;
+mod random;
 mod vm;
 
 pub use self::{
@@ -12,5 +13,6 @@ pub use self::{
     leftovers::{Process, processes_of},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
+    random::{Random, seconds_from_environment, seed_from_environment},
     vm::{Source, Vm},
 };

@@ -17,7 +17,10 @@ use super::{
     handle::{Claim, Message, stopping},
     waiters::{Asker, Come, Target},
 };
-use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE};
+use crate::{
+    planted::Bug,
+    run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE},
+};
 
 /// How many lines may be on their way to an agent before its link is given up. It comes back, asks
 /// again, and has missed nothing.
@@ -228,7 +231,7 @@ impl Actor {
     }
 
     fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
-        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
+        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op) && !Bug::ApplyTwice.is_planted();
         let events = if applied { Ok(vec![]) } else { self.run.agent_change(id, change) };
         let refused = match events {
             Ok(events) => {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use slipstream_shared::{api::WaitAnswer, id::InstanceId, parameter::Key};
 
 use crate::{
+    planted::Bug,
     run::{Run, condition::Wanted, value::Leaf},
     seam::Millis,
 };
@@ -213,8 +214,11 @@ impl<A> Waiters<A> {
 
     /// Looks again at the waits that any of `changed` concerns, and takes those that are over.
     pub(super) fn wake(&mut self, run: &Run, changed: &[Leaf]) -> Vec<(Waiter<A>, Come)> {
-        let concerned: BTreeSet<WaiterId> =
+        let mut concerned: BTreeSet<WaiterId> =
             changed.iter().filter_map(|leaf| self.by_leaf.get(leaf)).flatten().copied().collect();
+        if Bug::LostWakeUp.is_planted() && concerned.len() > 1 {
+            concerned.pop_last();
+        }
         let mut over = Vec::new();
         for id in concerned {
             let Some(waiter) = self.all.get(&id) else { continue };
