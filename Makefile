@@ -60,8 +60,14 @@ linearize: build ## parameters under fire, checked against their promise (SECOND
 	SECONDS_TO_RUN=$(SECONDS) cargo test -p slipstream-tests --test linearize -- --nocapture
 
 linearize-broken: ## the same on coordinators with bugs: each has to be found
-	cargo build --workspace --features slipstream-tests/planted-bugs --target-dir $(TARGET)/planted
+	cargo build --workspace --features slipstream-coordinator/planted-bugs --target-dir $(TARGET)/planted
 	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test linearize planted -- --nocapture
+
+# Built so that it tells which code an input reaches, for this machine by name: build scripts must not be.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 -Copt-level=2 -Cdebug-assertions=on
+
+fuzz: ## readers of what strangers write, each for SECONDS, guided by the code they reach
+	SECONDS_TO_RUN=$(SECONDS) RUSTFLAGS="$(FUZZ_FLAGS)" cargo test -p slipstream-tests --target $(HOST) --target-dir $(TARGET)/fuzz --test fuzz -- --nocapture --test-threads 1
 
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
@@ -69,4 +75,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz golden clean

@@ -68,6 +68,7 @@ async fn planted_bugs_are_found() {
         let began = Instant::now();
         let options = Options { bug: Some(bug), ..Options::default() };
         let (total, found) = search(options, seed, Duration::from_secs(180)).await;
+        println!("{bug}: {total:?}");
         let first = found.first().unwrap_or_else(|| panic!("{bug} was not found: {total:?}"));
         let seconds = began.elapsed().as_secs();
         println!("{bug}: found after {seconds} s, {} violations, the first:\n{first}\n", found.len());
@@ -79,13 +80,16 @@ async fn search(options: Options, seed: u64, seconds: Duration) -> (Totals, Vec<
     let mut random = Random::new(seed);
     let began = Instant::now();
     let mut total = Totals::default();
-    let mut coordinator = Coordinator::start(options).await;
+    let mut coordinator = Coordinator::start(options.clone()).await;
     put_module(&coordinator).await;
     loop {
         let left = seconds.saturating_sub(began.elapsed());
         let steps = usize::try_from(left.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX).max(10);
         let stage = round(&mut coordinator, &mut random, steps, &mut total).await;
         let found = examine(&stage, &coordinator, &mut total).await;
+        if options.bug.is_some() {
+            assert!(coordinator.log().contains("planted bug"), "it was built without the feature `planted-bugs`");
+        }
         if !found.is_empty() || began.elapsed() >= seconds {
             return (total, found);
         }
@@ -179,7 +183,7 @@ async fn disturb(coordinator: &mut Coordinator, stage: &Stage, random: &mut Rand
 
 /// What is wrong with the history, in words.
 async fn examine(stage: &Stage, coordinator: &Coordinator, total: &mut Totals) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = stage.record.all_wrong();
     for (key, part) in stage.record.parts() {
         total.operations += part.operations.len();
         total.lost_answers += part.operations.iter().filter(|o| o.ended.is_none()).count();

@@ -41,11 +41,13 @@ pub(crate) struct Record {
     parts: Mutex<BTreeMap<Key, Part>>,
     /// When the coordinator was not there.
     outages: Mutex<Vec<(u64, u64)>>,
+    /// What is wrong whatever else happened.
+    wrong: Mutex<Vec<String>>,
 }
 
 impl Record {
     pub(crate) fn new() -> Self {
-        Record { start: Instant::now(), parts: Mutex::default(), outages: Mutex::default() }
+        Record { start: Instant::now(), parts: Mutex::default(), outages: Mutex::default(), wrong: Mutex::default() }
     }
 
     /// Nanoseconds since the beginning.
@@ -79,6 +81,14 @@ impl Record {
     /// Whether the coordinator was there all the time.
     pub(crate) fn is_calm(&self, from: u64, to: u64) -> bool {
         lock(&self.outages).iter().all(|(began, ended)| *ended < from || *began > to)
+    }
+
+    pub(crate) fn wrong(&self, what: String) {
+        lock(&self.wrong).push(what);
+    }
+
+    pub(crate) fn all_wrong(&self) -> Vec<String> {
+        lock(&self.wrong).clone()
     }
 
     pub(crate) fn parts(&self) -> BTreeMap<Key, Part> {
