@@ -69,10 +69,16 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cl
 fuzz: ## readers of what strangers write, each for SECONDS, guided by the code they reach
 	SECONDS_TO_RUN=$(SECONDS) RUSTFLAGS="$(FUZZ_FLAGS)" cargo test -p slipstream-tests --target $(HOST) --target-dir $(TARGET)/fuzz --test fuzz -- --nocapture --test-threads 1
 
+bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
+	@packaging/install-deps.sh build bench
+	cargo build --profile measure -p slipstream-bench
+	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench golden clean

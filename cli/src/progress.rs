@@ -108,6 +108,10 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
+            Event::ClockChanged { millis } => {
+                let (by, way) = (seconds(millis.saturating_abs()), if *millis < 0 { "back" } else { "forward" });
+                say(&"run", "clock", format!("of the coordinator was set {way} by {by}"), Tone::Warn);
+            }
             Event::Noted { message } => say(&"run", "note", message.clone(), Tone::Plain),
             Event::Trouble { message } => say(&"run", "trouble", message.clone(), Tone::Warn),
             Event::ParameterSet { key, value } => set(key, value, &mut say),
@@ -191,7 +195,10 @@ impl Progress {
                 let verb = if *came { "has" } else { "gave up" };
                 line(verb, format!("{on} after {}", seconds(took)), Tone::Plain)
             }
+            Event::ChangeRefused { message, .. } => line("refused", message.clone(), Tone::Warn),
             Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
+            Event::InstanceSilent { .. } => line("silent", "nothing is heard of its agent".to_owned(), Tone::Bad),
+            Event::InstanceHeard { .. } => line("heard", "again".to_owned(), Tone::Plain),
             Event::MachineGone { unexpected: true, .. } => {
                 line("gone", "nobody had asked for it".to_owned(), Tone::Bad)
             }

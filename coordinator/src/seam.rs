@@ -9,7 +9,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,7 @@ pub type Millis = u64;
 #[derive(Clone)]
 pub struct Seam {
     source: Arc<Source>,
+    began: tokio::time::Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -33,7 +34,8 @@ enum Source {
     Real(SystemRandom),
     /// Starts at a fixed time and draws from a seed.
     Seeded {
-        began: tokio::time::Instant,
+        /// By how much a test has set the clock forward, in milliseconds.
+        ahead: AtomicI64,
         state: AtomicU64,
         lock: Mutex<()>,
     },
@@ -52,15 +54,16 @@ impl Seam {
     /// A world that begins at a fixed time, follows tokio's clock, and draws from `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        let began = tokio::time::Instant::now();
-        Seam::of(Source::Seeded { began, state: AtomicU64::new(seed), lock: Mutex::new(()) })
+        Seam::of(Source::Seeded { ahead: AtomicI64::new(0), state: AtomicU64::new(seed), lock: Mutex::new(()) })
     }
 
     fn of(source: Source) -> Self {
-        Seam { source: Arc::new(source), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+        let began = tokio::time::Instant::now();
+        Seam { source: Arc::new(source), began, tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// Now.
+    /// Now, as the clock of the machine shows it. That may be set at any time: what measures how long
+    /// something takes asks [`Seam::steady`].
     #[must_use]
     pub fn now(&self) -> Millis {
         match &*self.source {
@@ -69,7 +72,23 @@ impl Seam {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 now.map_or(0, millis)
             }
-            Source::Seeded { began, .. } => SEEDED_EPOCH + millis(began.elapsed()),
+            Source::Seeded { ahead, .. } => {
+                (SEEDED_EPOCH + self.steady()).saturating_add_signed(ahead.load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    /// Milliseconds since this seam was made. Never goes back, and passes at the same pace whatever is done
+    /// to the clock of the machine.
+    #[must_use]
+    pub fn steady(&self) -> Millis {
+        millis(self.began.elapsed())
+    }
+
+    /// Sets the clock of a seeded world forward, or back; nothing in the real one.
+    pub fn set_clock_by(&self, forward: i64) {
+        if let Source::Seeded { ahead, .. } = &*self.source {
+            ahead.fetch_add(forward, Ordering::Relaxed);
         }
     }
 

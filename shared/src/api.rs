@@ -145,6 +145,10 @@ pub struct RunSummary {
     pub ready: u32,
     /// How many instances there are.
     pub instances: u32,
+    /// How the instances are, apart from the state, which a machine that falls silent does not change:
+    /// `2 of 3 ready, 1 silent`.
+    #[serde(default)]
+    pub health: String,
     /// `ss:url.service`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -176,6 +180,9 @@ pub struct RunDetail {
     /// Its results, as far as they are known.
     #[serde(default)]
     pub outputs: BTreeMap<String, Option<String>>,
+    /// What does not work and has not ended the run: the last trouble, and results that cannot be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
 }
 
 /// One machine of a run.
@@ -213,6 +220,10 @@ pub struct InstanceInfo {
     /// True while its agent is connected.
     #[serde(default)]
     pub connected: bool,
+    /// Since when nothing was heard of its agent; absent while it is heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub silent: Option<Timestamp>,
 }
 
 /// What a script waits for.
@@ -252,6 +263,9 @@ pub struct Parameter {
     /// Its value; absent when it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Why there is no value, where it cannot be made of those it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     /// What values it takes.
     #[serde(rename = "type", default)]
     pub kind: ParamType,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{InstanceId, InvalidId},
+    link::RefusedCode,
     parameter::Key,
     plan::Plan,
     state::RunState,
@@ -194,6 +195,15 @@ pub enum Event {
         /// Which one.
         key: Key,
     },
+    /// What a machine wanted to change was refused. Its record has the number of that change.
+    ChangeRefused {
+        /// Whose.
+        instance: InstanceId,
+        /// For a program.
+        code: RefusedCode,
+        /// For a person.
+        message: String,
+    },
     /// The run is aborted. Only the first one counts.
     AbortRaised {
         /// Whose failure it is, if an instance's.
@@ -220,6 +230,25 @@ pub enum Event {
         instance: InstanceId,
         /// Of which launch.
         attempt: u32,
+    },
+    /// Nothing was heard of the agent for 30 seconds. Its machine may be there all the same.
+    InstanceSilent {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The agent that was silent is heard again.
+    InstanceHeard {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+    },
+    /// The clock of the coordinator's machine was set. Deadlines of the run do not move with it.
+    ClockChanged {
+        /// By how much it went forward, in milliseconds.
+        millis: i64,
     },
     /// The cloud no longer knows the machine.
     MachineGone {
@@ -260,8 +289,11 @@ impl Event {
             | Event::InstanceReady { instance }
             | Event::WaitBegan { instance, .. }
             | Event::WaitEnded { instance, .. }
+            | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TerminateIntended { instance, .. }
+            | Event::InstanceSilent { instance, .. }
+            | Event::InstanceHeard { instance, .. }
             | Event::MachineGone { instance, .. } => Some(instance),
             Event::AbortRaised { instance, .. } => instance.as_ref(),
             Event::Accepted { .. }
@@ -270,6 +302,7 @@ impl Event {
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested
+            | Event::ClockChanged { .. }
             | Event::Noted { .. }
             | Event::Trouble { .. } => None,
         }

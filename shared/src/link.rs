@@ -7,12 +7,14 @@
 //!
 //! * Lines have at most [`MAX_LINE`] bytes. Unknown fields are ignored, an unknown kind of line too.
 //! * A change carries `op`, the agent's own number for it: it grows by one with each change, is kept
-//!   on the agent's disk and repeated until answered. The coordinator applies each number once.
+//!   on the agent's disk and repeated until answered. The coordinator applies each number once, and
+//!   remembers those it has refused. At most [`CHANGES_UNDER_WAY`] are sent before one is answered.
 //! * A question carries `id`, unique within the connection. After a new connection it is asked again;
 //!   every question asks for a state, not for a change, so nothing is missed in between.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
@@ -33,6 +35,10 @@ pub const MAX_LINE: usize = 1024 * 1024;
 
 /// The most bytes of output in one [`Up::Log`].
 pub const LOG_CHUNK: usize = 16 * 1024;
+
+/// The most changes that an agent sends without an answer, and the number of refused ones of each agent that
+/// the coordinator remembers: so it still knows all whose answers may have been lost.
+pub const CHANGES_UNDER_WAY: usize = 128;
 
 /// An agent says something at least this often, in seconds, if only [`Up::Heartbeat`].
 pub const HEARTBEAT_SECONDS: u64 = 10;
@@ -227,6 +233,9 @@ pub enum Change {
     },
     /// The report is sent, or there is none.
     Reported,
+    /// Of a kind that this version does not know; it is refused.
+    #[serde(other)]
+    Unknown,
 }
 
 /// To the agent.
@@ -239,9 +248,12 @@ pub enum Down {
         protocol: u32,
         /// Version of the coordinator.
         coordinator: String,
-        /// The number of the last change of this agent that was applied; older ones need not be
-        /// repeated.
+        /// The number of the last change of this agent that was applied or whose refusal is on record;
+        /// older ones need not be repeated.
         last_op: u64,
+        /// Those up to there that were refused, the last [`CHANGES_UNDER_WAY`] of them, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<RefusedOp>,
     },
     /// What to run. Sent after `Hello` and again whenever it changes.
     Plan(Box<AgentPlan>),
@@ -323,8 +335,18 @@ pub struct RefusedChange {
     pub message: String,
 }
 
+/// A change that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedOp {
+    /// Its number.
+    pub op: u64,
+    /// Why.
+    #[serde(flatten)]
+    pub refused: RefusedChange,
+}
+
 /// Kinds of refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusedCode {
     /// No parameter has that key.
@@ -411,7 +433,13 @@ mod tests {
             Down::Plan(Box::new(plan)),
             Down::Answer { id: 7, reply: Reply::Refused(refused.clone()) },
             Down::Answer { id: 7, reply: Reply::Value { value: None, revision: 0 } },
-            Down::Done { op: 1, refused: Some(refused) },
+            Down::Done { op: 1, refused: Some(refused.clone()) },
+            Down::Hello {
+                protocol: 1,
+                coordinator: "1".into(),
+                last_op: 7,
+                refused: vec![RefusedOp { op: 5, refused }],
+            },
         ] {
             let line = serde_json::to_string(&down).expect("serializes");
             assert_eq!(serde_json::from_str::<Down>(&line).expect(&line), down);
@@ -421,5 +449,14 @@ mod tests {
             let line = serde_json::to_string(&up).expect("serializes");
             assert_eq!(serde_json::from_str::<Up>(&line).expect(&line), up);
         }
+    }
+
+    #[test]
+    fn a_change_of_a_kind_to_come_is_read_as_unknown_but_a_wrong_one_is_an_error() {
+        let read = |line: &str| serde_json::from_str::<Up>(line);
+        let unknown = Up::Do { op: 7, change: Change::Unknown };
+        assert_eq!(read(r#"{"t":"do","op":7,"do":"fly","to":{"x":1}}"#).expect("read"), unknown);
+        assert!(read(r#"{"t":"do","op":7,"do":"set","key":7}"#).is_err());
+        assert!(read(r#"{"t":"do","op":7}"#).is_err());
     }
 }

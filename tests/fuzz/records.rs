@@ -2,7 +2,11 @@
 //! goes on, and reads back from its snapshot.
 
 use slipstream_coordinator::run::Run;
-use slipstream_shared::{event::Record, id::RunId, parameter::Key};
+use slipstream_shared::{
+    event::{Event, Record},
+    id::RunId,
+    parameter::Key,
+};
 
 use crate::driver::{Target, fuzz};
 
@@ -59,6 +63,12 @@ fn journals() {
     });
 }
 
+/// Launching refuses what has too many instances, long before there is an event.
+fn is_launchable(first: &Record) -> bool {
+    let Event::Accepted { plan, .. } = &first.event else { return false };
+    plan.nodes.values().map(|node| u64::from(node.count)).sum::<u64>() <= 50
+}
+
 fn journal(input: &[u8]) {
     let id = RunId::new(1_700_000_000_000, [1; 10]);
     let records = input.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Record>(line).ok());
@@ -67,11 +77,10 @@ fn journal(input: &[u8]) {
         match &mut run {
             Some(run) => drop(run.apply(&record)),
             None => {
-                // Launching refuses more: `count` is checked long before there is an event.
-                run = Run::begin(id, &record).filter(|run| run.instances.len() <= 50);
-                if run.is_none() {
+                if !is_launchable(&record) {
                     return;
                 }
+                run = Run::begin(id, &record);
             }
         }
     }

@@ -20,7 +20,7 @@ use std::{
 
 use slipstream_shared::{
     event::StepResult,
-    link::{AgentPlan, Change, Down, RefusedChange, RefusedCode, Reply, Up},
+    link::{AgentPlan, CHANGES_UNDER_WAY, Change, Down, RefusedChange, RefusedCode, RefusedOp, Reply, Up},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -73,6 +73,8 @@ struct State {
     sent: u64,
     /// The change that has to be answered before another one is sent.
     held: Option<u64>,
+    /// The last question that this connection has carried.
+    asked: u64,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Link {
             out: None,
             sent: 0,
             held: None,
+            asked: 0,
         };
         Ok(Link {
             state: Mutex::new(state),
@@ -177,9 +180,8 @@ impl Link {
             }
             let id = state.next_question;
             state.next_question += 1;
-            let ask = question(id);
-            state.send(ask.clone());
-            state.questions.insert(id, Question { ask, reply });
+            state.questions.insert(id, Question { ask: question(id), reply });
+            state.pump();
             id
         };
         let _withdraw = Withdraw { link: self, id };
@@ -278,21 +280,18 @@ impl Link {
         Ok(())
     }
 
-    /// A connection is ready to carry changes beyond `last_op`, questions and output.
-    fn connected(&self, out: Sender, last_op: u64) {
+    /// A connection is ready to carry changes beyond `last_op`, questions and output. Of those up to there
+    /// `refused` were refused.
+    fn connected(&self, out: Sender, last_op: u64, refused: &[RefusedOp]) {
         let mut state = self.state();
         for op in state.spool.applied(last_op) {
-            // Its answer was lost on the way; the coordinator says it had it.
-            if let Some(maker) = state.makers.remove(&op) {
-                let _ = maker.send(None);
-            }
+            // Its answer was lost on the way; the coordinator says what it was.
+            let refused = refused.iter().find(|known| known.op == op).map(|known| known.refused.clone());
+            state.made(op, refused);
         }
         state.out = Some(out);
-        (state.sent, state.held) = (0, None);
-        state.send_changes();
-        for question in state.questions.values() {
-            state.send(question.ask.clone());
-        }
+        (state.sent, state.held, state.asked) = (0, None, 0);
+        state.pump();
         let State { outlets, out, .. } = &mut *state;
         outlets.values_mut().for_each(|outlet| outlet.pump(out.as_ref()));
         drop(state);
@@ -331,15 +330,9 @@ impl Link {
                 state.spool.answered(op);
                 if state.held == Some(op) {
                     state.held = None;
-                    state.send_changes();
                 }
-                match (state.makers.remove(&op), refused) {
-                    (Some(maker), refused) => drop(maker.send(refused)),
-                    (None, Some(refused)) => {
-                        crate::trouble::say(format_args!("change {op} was refused: {}", refused.message));
-                    }
-                    (None, None) => {}
-                }
+                state.pump();
+                state.made(op, refused);
             }
             Down::LogAck { index, offset } => {
                 let mut state = self.state();
@@ -375,29 +368,49 @@ impl State {
 
     fn change(&mut self, change: Change) -> io::Result<u64> {
         let op = self.spool.append(&change)?;
-        if self.out.is_some() && self.held.is_none() {
-            self.send_change(op, change);
-        }
+        self.pump();
         Ok(op)
     }
 
-    /// Sends the changes that this connection has not carried yet, up to one that has to be answered first.
-    fn send_changes(&mut self) {
-        let waiting: Vec<(u64, Change)> = self.spool.unanswered().filter(|(op, _)| *op > self.sent).cloned().collect();
-        for (op, change) in waiting {
-            if self.held.is_some() {
-                return;
+    /// Tells what became of a change.
+    fn made(&mut self, op: u64, refused: Option<RefusedChange>) {
+        match (self.makers.remove(&op), refused) {
+            (Some(maker), refused) => drop(maker.send(refused)),
+            (None, Some(refused)) => {
+                crate::trouble::say(format_args!("change {op} was refused: {}", refused.message));
             }
-            self.send_change(op, change);
+            (None, None) => {}
         }
     }
 
-    fn send_change(&mut self, op: u64, change: Change) {
-        self.sent = op;
-        if matches!(change, Change::SetIf { .. }) {
-            self.held = Some(op);
+    /// Sends what this connection has not carried yet, as far as that may be sent now: changes first, so that
+    /// whoever asks sees what this machine has changed before.
+    fn pump(&mut self) {
+        if self.out.is_none() || !self.send_changes() {
+            return;
         }
-        self.send(Up::Do { op, change });
+        let asked = self.asked;
+        for question in self.questions.range(asked + 1..).map(|(_, question)| question.ask.clone()) {
+            self.send(question);
+        }
+        self.asked = self.next_question - 1;
+    }
+
+    /// Sends changes up to one that has to be answered first; true if none is left.
+    fn send_changes(&mut self) -> bool {
+        let mut under_way = self.spool.unanswered().take_while(|(op, _)| *op <= self.sent).count();
+        while let Some((op, change)) = self.spool.unanswered().nth(under_way).cloned() {
+            if self.held.is_some() || under_way == CHANGES_UNDER_WAY {
+                return false;
+            }
+            self.sent = op;
+            if matches!(change, Change::SetIf { .. }) {
+                self.held = Some(op);
+            }
+            self.send(Up::Do { op, change });
+            under_way += 1;
+        }
+        true
     }
 }
 

@@ -100,15 +100,15 @@ async fn carry(link: &Link, connection: &Connection, boot: &str) -> Result<Infal
         });
     }
     let mut reader = Reader { body: response.into_body(), buffer: Vec::new(), scanned: 0 };
-    let last_op = match reader.next().await? {
-        Down::Hello { last_op, protocol: OLDEST_PROTOCOL..=PROTOCOL, .. } => last_op,
+    let (last_op, refused) = match reader.next().await? {
+        Down::Hello { last_op, refused, protocol: OLDEST_PROTOCOL..=PROTOCOL, .. } => (last_op, refused),
         Down::Hello { protocol, .. } => {
             return Err(SessionError::Protocol(format!("it chose version {protocol}")));
         }
         Down::Goodbye { reason, retry } => return Err(SessionError::Goodbye { reason, retry }),
         _ => return Err(SessionError::Protocol("its first line is no hello".to_owned())),
     };
-    link.connected(out.clone(), last_op);
+    link.connected(out.clone(), last_op, &refused);
     tokio::select! {
         ended = receive(link, &mut reader) => ended,
         never = heartbeats(&out) => never,

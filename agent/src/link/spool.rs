@@ -119,7 +119,9 @@ impl Spool {
 
     /// A change was answered.
     pub fn answered(&mut self, op: u64) {
-        self.waiting.retain(|(waiting, _)| *waiting != op);
+        if let Ok(at) = self.waiting.binary_search_by_key(&op, |(waiting, _)| *waiting) {
+            self.waiting.remove(at);
+        }
         self.tidy();
     }
 

@@ -13,7 +13,7 @@ fn link() -> (tempfile::TempDir, Link) {
 
 fn connect(link: &Link, last_op: u64) -> UnboundedReceiver<Up> {
     let (out, wire) = unbounded_channel();
-    link.connected(out, last_op);
+    link.connected(out, last_op, &[]);
     wire
 }
 
@@ -71,6 +71,50 @@ async fn changes_wait_for_the_coordinator_and_keep_their_order() {
     link.receive(Down::Done { op: 2, refused: None });
     link.receive(Down::Done { op: 3, refused: Some(refused.clone()) });
     assert_eq!(third.await.unwrap(), Made::Refused(refused));
+}
+
+#[tokio::test]
+async fn a_refusal_whose_answer_was_lost_is_not_taken_for_a_success() {
+    let (_folder, link) = link();
+    let mut wire = connect(&link, 0);
+    let refused = link.change_and_wait(set("a"));
+    tokio::pin!(refused);
+    assert!(futures_poll(&mut refused).is_none());
+    let applied = link.change_and_wait(set("b"));
+    tokio::pin!(applied);
+    assert!(futures_poll(&mut applied).is_none());
+    assert_eq!(wire.recv().await, Some(Up::Do { op: 1, change: set("a") }));
+    assert_eq!(wire.recv().await, Some(Up::Do { op: 2, change: set("b") }));
+    // Another connection, before anybody has noticed that the first one is no more.
+    let why = RefusedChange { code: RefusedCode::Invalid, message: "no number".into() };
+    let (out, mut wire) = unbounded_channel();
+    link.connected(out, 2, &[RefusedOp { op: 1, refused: why.clone() }]);
+    assert_eq!(refused.await.unwrap(), Made::Refused(why));
+    assert_eq!(applied.await.unwrap(), Made::Applied);
+    assert!(wire.try_recv().is_err(), "both are answered");
+}
+
+#[tokio::test]
+async fn only_so_many_changes_are_under_way_and_no_question_overtakes_one() {
+    let (_folder, link) = link();
+    let most = CHANGES_UNDER_WAY as u64;
+    for _ in 0..most + 2 {
+        link.change(set("a")).unwrap();
+    }
+    let question = link.ask(get);
+    tokio::pin!(question);
+    assert!(futures_poll(&mut question).is_none());
+    let mut wire = connect(&link, 0);
+    for op in 1..=most {
+        assert_eq!(wire.recv().await, Some(Up::Do { op, change: set("a") }));
+    }
+    for op in 1..=2 {
+        assert!(wire.try_recv().is_err());
+        link.receive(Down::Done { op, refused: None });
+        assert_eq!(wire.recv().await, Some(Up::Do { op: most + op, change: set("a") }));
+    }
+    assert_eq!(wire.recv().await, Some(get(1)), "asked when nothing is left to be sent");
+    assert!(wire.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -95,8 +95,11 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     let id = summary.id.to_string();
     pair(screen, "run", &format!("{}  {}", summary.id.short(), screen.out.tone(Tone::Dim, &format!("({id})"))))?;
     pair(screen, "module", one_line(&format!("{}  {title}", summary.module)).trim_end())?;
-    let ready = format!("{} of {} ready", summary.ready, summary.instances);
-    pair(screen, "state", &format!("{}, {ready}", screen.out.tone(tone(summary), &state(summary))))?;
+    pair(
+        screen,
+        "state",
+        &format!("{}, {}", screen.out.tone(tone(summary), &state(summary)), one_line(&summary.health)),
+    )?;
     if let Some(reason) = &summary.abort {
         pair(screen, "abort", &screen.out.tone(Tone::Bad, &one_line(reason)))?;
     }
@@ -104,6 +107,9 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     pair(screen, "launched", &format!("{:.0} by {}, {ago} ago", summary.created, one_line(&summary.owner)))?;
     if !summary.tags.is_empty() {
         pair(screen, "tags", &one_line(&summary.tags.join(" ")))?;
+    }
+    for trouble in &run.troubles {
+        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &one_line(trouble)))?;
     }
     if let Some(url) = &summary.url {
         pair(screen, "url", &screen.out.tone(Tone::Said, &one_line(url)))?;
@@ -139,6 +145,9 @@ fn machines(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
 fn now(node: &InstanceInfo) -> Cell {
     if let Some(failure) = &node.failure {
         return Cell::toned(failure, Tone::Bad);
+    }
+    if let Some(since) = node.silent {
+        return Cell::toned(format!("silent since {}", age(since, Timestamp::now())), Tone::Bad);
     }
     if let Some(wait) = node.waiting.first() {
         return Cell::toned(format!("waits for {} since {}", wait.on, age(wait.since, Timestamp::now())), Tone::Warn);

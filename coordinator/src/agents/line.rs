@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
-use slipstream_shared::link::{Down, MAX_LINE, RefusedChange, RefusedCode, Up};
+use slipstream_shared::link::{Down, MAX_LINE, Up};
 
 /// What has arrived and is not read yet.
 #[derive(Debug, Default)]
@@ -51,8 +51,6 @@ pub(super) enum Line {
     Known(Box<Up>),
     /// Of a newer kind, or blank: to be ignored.
     Ignored,
-    /// A change of a newer kind: to be refused, or the agent would repeat it for ever.
-    Refused(Down),
     /// Of a known kind, but not of its form.
     Malformed(String),
 }
@@ -63,7 +61,6 @@ pub(super) fn read(line: &[u8]) -> Line {
     #[derive(Deserialize)]
     struct Head {
         t: String,
-        op: Option<u64>,
     }
     if line.trim_ascii().is_empty() {
         return Line::Ignored;
@@ -73,12 +70,8 @@ pub(super) fn read(line: &[u8]) -> Line {
         Err(error) => error,
     };
     let Ok(head) = serde_json::from_slice::<Head>(line) else { return malformed(&error) };
-    match (head.t.as_str(), head.op) {
-        ("do", Some(op)) => {
-            let message = "this coordinator does not know that kind of change".to_owned();
-            Line::Refused(Down::Done { op, refused: Some(RefusedChange { code: RefusedCode::Invalid, message }) })
-        }
-        ("hello" | "heartbeat" | "get" | "wait" | "env" | "forget" | "do" | "log", _) => malformed(&error),
+    match head.t.as_str() {
+        "hello" | "heartbeat" | "get" | "wait" | "env" | "forget" | "do" | "log" => malformed(&error),
         _ => Line::Ignored,
     }
 }
@@ -131,16 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_agent_says_is_ignored_or_refused_but_never_fatal() {
+    fn what_a_newer_agent_says_is_ignored_or_unknown_but_never_fatal() {
         assert_eq!(read(br#"{"t":"heartbeat","since":3}"#), Line::Known(Box::new(Up::Heartbeat)));
         assert_eq!(read(br#"{"t":"sing","song":"x"}"#), Line::Ignored);
         assert_eq!(read(b" \r"), Line::Ignored);
-        let Line::Refused(Down::Done { op: 7, refused: Some(refused) }) = read(br#"{"t":"do","op":7,"do":"fly"}"#)
-        else {
-            panic!("not refused")
-        };
-        assert_eq!(refused.code, RefusedCode::Invalid);
-        for bad in [r#"{"t":"get","id":"secret"}"#, "secret", "{}", "[]", "{"] {
+        let unknown = Up::Do { op: 7, change: slipstream_shared::link::Change::Unknown };
+        assert_eq!(read(br#"{"t":"do","op":7,"do":"fly"}"#), Line::Known(Box::new(unknown)), "the run refuses it");
+        for bad in [
+            r#"{"t":"get","id":"secret"}"#,
+            r#"{"t":"do","op":7,"do":"set","key":"secret"}"#,
+            "secret",
+            "{}",
+            "[]",
+            "{",
+        ] {
             let Line::Malformed(message) = read(bad.as_bytes()) else { panic!("{bad}") };
             assert!(!message.contains("secret"), "{message}");
         }

@@ -33,12 +33,12 @@ use super::{
 };
 use crate::{
     app::{App, Shared},
-    drive::{AgentLink, AgentUp, RunError},
+    drive::{AgentLink, AgentUp, RunError, SILENT_AFTER},
     pki::Peer,
 };
 
-/// An agent that says nothing for so long is gone.
-const SILENCE: Duration = Duration::from_secs(3 * HEARTBEAT_SECONDS);
+/// An agent that says nothing for so long is silent; it has to connect again.
+const SILENCE: Duration = Duration::from_millis(SILENT_AFTER);
 
 /// How long an agent has for its first line.
 const FIRST_LINE: Duration = Duration::from_secs(10);
@@ -129,9 +129,9 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
             Ok(Err(end)) => return end,
             Err(_) => return End::retry("nothing was heard of the agent"),
         };
+        up.heard();
         let answer = match line::read(&text) {
             Line::Ignored => None,
-            Line::Refused(answer) => Some(answer),
             Line::Malformed(reason) => return End::retry(reason),
             Line::Known(said) => match *said {
                 Up::Heartbeat => None,

@@ -22,8 +22,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     AgentLink, EnrolError, EventFeed, RunError, World,
     agents::Links,
+    clock::Clock,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    silence::Silence,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
 };
@@ -91,6 +93,8 @@ pub(super) struct Actor {
     /// When a command that failed may be tried again, and how often it has failed.
     pub(super) retry: BTreeMap<Command, (u64, u32)>,
     pub(super) watches: Watches,
+    pub(super) clock: Clock,
+    pub(super) silence: Silence,
     /// The summary that was written last.
     pub(super) written: Option<RunSummary>,
     /// When to look again although nothing happened.
@@ -109,6 +113,8 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let actor = Actor {
         written: Some(run.summary()),
+        clock: Clock::new(&world.seam, &run),
+        silence: Silence::new(&world.seam),
         world: Arc::clone(&world),
         journal,
         run,
@@ -157,8 +163,14 @@ impl Actor {
 
     /// How long to sleep if nothing happens.
     fn pause(&self, idle: bool) -> Duration {
-        let now = self.world.seam.now();
-        let times = [self.wake, self.watches.next(), self.waiters.next_announcement(), self.next_retry(now)];
+        let now = self.now();
+        let times = [
+            self.wake,
+            self.watches.next(),
+            self.waiters.next_announcement(),
+            self.next_retry(now),
+            self.next_silence(),
+        ];
         match times.into_iter().flatten().min() {
             _ if idle => IDLE,
             Some(at) => Duration::from_millis(at.saturating_sub(now).max(1)),
@@ -180,6 +192,7 @@ impl Actor {
 
     async fn turn(&mut self, first: Option<Message>, rx: &mut mpsc::Receiver<Message>) {
         let mut turn = Turn::default();
+        self.compare_clocks(&mut turn);
         let mut next = first;
         for _ in 0..TURN {
             let Some(message) = next else { break };
@@ -255,7 +268,7 @@ impl Actor {
 
     /// Applies an event; it is durable when the turn is.
     pub(super) fn record(&mut self, turn: &mut Turn, by: Author, op: Option<u64>, event: Event) {
-        let record = Record { seq: self.run.seq + 1, at: super::now(&self.world.seam), by, op, event };
+        let record = Record { seq: self.run.seq + 1, at: self.stamp(&event), by, op, event };
         turn.leaves.extend(self.run.apply(&record));
         turn.records.push(record);
     }
@@ -279,8 +292,9 @@ impl Actor {
             turn.then(Effect::Answer(answer, Err(Refused::Denied { who, what }.into())));
             return 0;
         }
-        match self.waiters.begin(&self.run, target, ignore_abort, asker, self.world.seam.now(), answer) {
+        match self.waiters.begin(&self.run, target, ignore_abort, asker, self.now(), answer) {
             Err((answer, come)) => {
+                self.tell_broken(turn, &come);
                 turn.then(Effect::Answer(answer, Ok(come)));
                 0
             }
@@ -314,8 +328,9 @@ impl Actor {
 
     /// Lets everything follow that follows from what was recorded.
     fn settle(&mut self, turn: &mut Turn) {
+        self.notice_silence(turn);
         loop {
-            let now = self.world.seam.now();
+            let now = self.now();
             let decision = self.run.decide(now);
             if decision.events.is_empty() {
                 self.wake = decision.wake;
@@ -333,6 +348,7 @@ impl Actor {
     fn end_waits(&mut self, turn: &mut Turn) {
         let changed = std::mem::take(&mut turn.leaves);
         for (waiter, come) in self.waiters.wake(&self.run, &changed) {
+            self.tell_broken(turn, &come);
             turn.then(Effect::Answer(waiter.answer, Ok(come)));
         }
         let over = if self.run.state.is_final() {
@@ -350,8 +366,15 @@ impl Actor {
         }
     }
 
+    /// A value that somebody needs and that cannot be made is for people to see.
+    pub(super) fn tell_broken(&mut self, turn: &mut Turn, come: &Come) {
+        if let Come::Broken(reason) = come {
+            self.trouble(turn, reason.clone());
+        }
+    }
+
     fn announce_waits(&mut self, turn: &mut Turn) {
-        let (begun, ended) = self.waiters.announce(&self.run, self.world.seam.now());
+        let (begun, ended) = self.waiters.announce(&self.run, self.now());
         for (instance, on) in ended {
             let came = self.run.abort.is_none();
             self.record(turn, Author::System, None, Event::WaitEnded { instance, on, came });

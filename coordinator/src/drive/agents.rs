@@ -15,11 +15,12 @@ use super::{
     EnrolError, RunError,
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
+    silence::Heard,
     waiters::{Asker, Come, Target},
 };
 use crate::{
     planted::Bug,
-    run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE},
+    run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason},
 };
 
 /// How many lines may be on their way to an agent before its link is given up. It comes back, asks
@@ -53,6 +54,7 @@ pub struct AgentLink {
 pub struct AgentUp {
     instance: InstanceId,
     generation: u64,
+    heard: Heard,
     tx: mpsc::Sender<Message>,
 }
 
@@ -70,11 +72,17 @@ impl AgentLink {
 }
 
 impl AgentUp {
+    /// The agent has said something, if only that it is there.
+    pub fn heard(&self) {
+        self.heard.now();
+    }
+
     /// Hands over any line but `Hello` and `Log`.
     ///
     /// # Errors
     /// The coordinator is stopping.
     pub async fn send(&self, line: Up) -> Result<(), RunError> {
+        self.heard();
         let message = Message::Up { instance: self.instance.clone(), generation: self.generation, line };
         self.tx.send(message).await.map_err(|_| stopping())
     }
@@ -126,12 +134,13 @@ impl Actor {
                 self.refuse(turn, &claim, "its token was used before, with another key");
                 Err(EnrolError::OtherKey)
             }
-            None if self.world.seam.now() > instance.since + BOOT_DEADLINE => {
+            None if self.now() > instance.since + BOOT_DEADLINE => {
                 self.refuse(turn, &claim, "its token has expired");
                 Err(EnrolError::Token)
             }
             None => {
                 let Claim { instance, attempt, key, agent, .. } = claim;
+                self.silence.begin(&instance, &self.world.seam);
                 self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent });
                 Ok(())
             }
@@ -162,7 +171,8 @@ impl Actor {
         let generation = self.links.generation;
         let (tx, down) = mpsc::channel(LINES_UNDER_WAY);
         let coordinator = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op };
+        let refused = instance.refused_ops.iter().cloned().collect();
+        let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op, refused };
         let report = self.wants_report(id).then_some(Down::Report);
         for line in [hello, Down::Plan(Box::new(plan))].into_iter().chain(report) {
             tx.try_send(line).map_err(|_| stopping())?;
@@ -172,7 +182,8 @@ impl Actor {
             let reason = "the agent has connected again".to_owned();
             let _ = old.tx.try_send(Down::Goodbye { reason, retry: true });
         }
-        let up = AgentUp { instance: id.clone(), generation, tx: self.own.clone() };
+        let heard = self.silence.begin(id, &self.world.seam);
+        let up = AgentUp { instance: id.clone(), generation, heard, tx: self.own.clone() };
         Ok(AgentLink { down, up })
     }
 
@@ -225,22 +236,32 @@ impl Actor {
             self.wait(turn, Target::Value(key), ignore_abort, answer);
         } else {
             let revision = self.run.stored(&key).map_or(0, |stored| stored.revision);
-            let line = Reply::Value { value: self.run.value(&key).ok(), revision };
+            let value = self.run.value(&key);
+            let line = match value.as_ref().err().and_then(|leaves| reason(leaves)) {
+                Some(reason) => {
+                    let come = Come::Broken(reason.to_owned());
+                    self.tell_broken(turn, &come);
+                    reply(come)
+                }
+                None => Reply::Value { value: value.ok(), revision },
+            };
             turn.then(Effect::Tell(id.clone(), Down::Answer { id: number, reply: line }));
         }
     }
 
     fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
-        let applied = self.run.instances.get(id).is_some_and(|i| op <= i.last_op) && !Bug::ApplyTwice.is_planted();
-        let events = if applied { Ok(vec![]) } else { self.run.agent_change(id, change) };
-        let refused = match events {
-            Ok(events) => {
-                for event in events {
-                    self.record(turn, Author::Instance(id.clone()), Some(op), event);
-                }
-                None
+        let answered = self.run.instances.get(id).is_some_and(|i| op <= i.last_op) && !Bug::ApplyTwice.is_planted();
+        let refused = if answered {
+            self.run.refused_op(id, op).cloned()
+        } else {
+            let (events, refused) = match self.run.agent_change(id, change) {
+                Ok(events) => (events, None),
+                Err(refused) => (self.run.refusal(id, change, &refused).into_iter().collect(), Some(refused)),
+            };
+            for event in events {
+                self.record(turn, Author::Instance(id.clone()), Some(op), event);
             }
-            Err(refused) => Some(RefusedChange { code: refused.code(), message: refused.to_string() }),
+            refused.map(|refused| RefusedChange { code: refused.code(), message: refused.to_string() })
         };
         turn.then(Effect::Tell(id.clone(), Down::Done { op, refused }));
     }
@@ -261,6 +282,7 @@ pub(super) fn reply(come: Come) -> Reply {
         Come::Value(value, revision) => Reply::Value { value: Some(value), revision },
         Come::Env(env) => Reply::Env { env },
         Come::Met(met) => Reply::Met { seq: met.seq },
+        Come::Broken(reason) => refusal(&Refused::Broken(reason).into()),
     }
 }
 

@@ -16,7 +16,11 @@ use super::{
     handle::stopping,
     waiters::{Asker, Come},
 };
-use crate::{planted::Bug, run::Run, store::StoreError};
+use crate::{
+    planted::Bug,
+    run::{Run, change::Refused},
+    store::StoreError,
+};
 
 /// Between two tries of what the store has failed to do.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -84,7 +88,7 @@ impl Actor {
         }
         // A full disk is not left by trying faster.
         tokio::time::sleep(PAUSE).await;
-        self.wake = Some(self.world.seam.now());
+        self.wake = Some(self.now());
     }
 
     /// The run as the store has it, however long that takes: what this actor holds is ahead of it, and
@@ -129,6 +133,7 @@ impl Actor {
         match answer {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
+                Come::Broken(reason) => Err(Refused::Broken(reason).into()),
                 Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use slipstream_shared::{
     context::{Context, VERSION},
     event::{Author, Event},
@@ -20,7 +21,6 @@ use crate::{
     run::{
         Machine,
         decide::{BOOT_DEADLINE, Command, MOST_ATTEMPTS},
-        view::timestamp,
     },
 };
 
@@ -53,7 +53,7 @@ pub(super) enum Outcome {
 impl Actor {
     /// Starts those commands that are neither under way nor to be tried later.
     pub(super) fn start_commands(&mut self, commands: Vec<Command>) {
-        let now = self.world.seam.now();
+        let now = self.now();
         let wanted: std::collections::BTreeSet<&Command> = commands.iter().collect();
         self.retry.retain(|command, _| wanted.contains(command));
         self.watches.keep(&wanted);
@@ -102,7 +102,7 @@ impl Actor {
         let (node, instance) = (self.run.node(id)?, self.run.instances.get(id)?);
         let connector = Arc::clone(self.world.clouds.get(&node.cloud)?);
         let key = self.run.attempt_key(id, instance.attempt);
-        let context = context(&self.world, &key, &connector.coordinator_hosts(), instance.since);
+        let context = context(&self.world, &key, &connector.coordinator_hosts(), self.run.shown(instance.since));
         let request = LaunchRequest {
             name: key.machine_name(),
             key,
@@ -214,7 +214,7 @@ impl Actor {
     fn try_again(&mut self, turn: &mut Turn, command: Command, error: Option<&CloudError>, least: u64) {
         let failed = self.retry.get(&command).map_or(0, |(_, n)| *n);
         let delay = if error.is_some() { least.max(1000 << failed.min(6)) } else { least };
-        self.retry.insert(command, (self.world.seam.now() + delay, failed + u32::from(error.is_some())));
+        self.retry.insert(command, (self.now() + delay, failed + u32::from(error.is_some())));
         if let Some(error) = error {
             self.trouble(turn, error.to_string());
         }
@@ -228,7 +228,7 @@ impl Actor {
     }
 }
 
-fn context(world: &World, key: &AttemptKey, near: &[String], issued: u64) -> Context {
+fn context(world: &World, key: &AttemptKey, near: &[String], issued: Timestamp) -> Context {
     let trust = &world.trust;
     let mut hosts: Vec<&String> = near.iter().chain(&trust.hosts).collect();
     hosts.dedup();
@@ -248,8 +248,8 @@ fn context(world: &World, key: &AttemptKey, near: &[String], issued: u64) -> Con
         server_name: trust.server_name.clone(),
         pin: trust.pin.clone(),
         token: trust.secret.token(key),
-        issued: timestamp(issued),
-        expires: timestamp(issued + BOOT_DEADLINE),
+        issued,
+        expires: issued.saturating_add(Duration::from_millis(BOOT_DEADLINE)).unwrap_or(Timestamp::MAX),
         interfaces: BTreeMap::new(),
     }
 }

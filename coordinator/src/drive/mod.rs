@@ -12,11 +12,13 @@
 
 mod actor;
 mod agents;
+mod clock;
 mod commit;
 mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod silence;
 mod token;
 mod waiters;
 mod watch;
@@ -30,7 +32,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use slipstream_shared::{
     api::RunSummary,
     event::{Author, Event, Record},
@@ -43,6 +44,7 @@ pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
     handle::{RunHandle, Write},
+    silence::SILENT_AFTER,
     token::LaunchSecret,
 };
 use crate::{
@@ -307,9 +309,4 @@ fn parse_summary(bytes: &[u8]) -> Result<RunSummary, StoreError> {
         path: "the list of runs".to_owned(),
         reason: format!("a summary is unreadable: {e}"),
     })
-}
-
-/// The time of a record.
-fn now(seam: &Seam) -> Timestamp {
-    timestamp(seam.now())
 }

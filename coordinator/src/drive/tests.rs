@@ -1,5 +1,6 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
+mod silence;
 mod site;
 
 use std::time::Duration;
@@ -302,6 +303,48 @@ async fn a_repeated_change_is_applied_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_is_known_again_after_its_answer_was_lost_also_by_another_coordinator() {
+    let mut site = Site::new().await;
+    let run = site.launch(plan(1)).await;
+    let started = site.next_start().await;
+    let handle = site.handle(run).await;
+    let web = started.key.instance.clone();
+    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
+    let set = |op, key: &str| {
+        let (key, value) = (key.parse().expect("valid"), Some("x".to_owned()));
+        Up::Do { op, change: Change::Set { key, value, ignore_abort: false } }
+    };
+    let compare = |op| {
+        let change = Change::SetIf { key: key("web.1:greeting"), value: None, revision: 9999, ignore_abort: false };
+        Up::Do { op, change }
+    };
+    let mut link = handle.attach(&web, 1, "k").await.expect("attached");
+    for line in [compare(1), set(2, "web.1:nonsense"), set(3, "ss:state"), set(4, "web.1:greeting"), compare(5)] {
+        link.up(line).await.expect("sent");
+    }
+    while !matches!(link.down.recv().await.expect("answered"), Down::Done { op: 5, .. }) {}
+    drop(link);
+    for again in [false, true] {
+        if again {
+            site.die_after(1);
+            let unanswered = handle.set(ann(), key("web.1:greeting"), None);
+            tokio::time::timeout(Duration::from_secs(30), unanswered).await.expect_err("it has died");
+            assert!(site.restart_when_dead().await);
+        }
+        let mut link = site.handle(run).await.attach(&web, 1, "k").await.expect("attached");
+        let Some(Down::Hello { last_op: 4, refused, .. }) = link.down.recv().await else { panic!("no hello") };
+        let known: Vec<_> = refused.iter().map(|known| (known.op, known.refused.code)).collect();
+        assert_eq!(known, [(2, RefusedCode::UnknownKey), (3, RefusedCode::Denied)], "compared ones are asked again");
+        link.down.recv().await.expect("plan");
+        link.up(set(2, "web.1:nonsense")).await.expect("sent");
+        let Some(Down::Done { op: 2, refused: Some(same) }) = link.down.recv().await else { panic!("accepted") };
+        assert_eq!(same, refused[0].refused);
+    }
+    let told = site.events(run).await.iter().filter(|r| matches!(r.event, Event::ChangeRefused { .. })).count();
+    assert_eq!(told, 2, "each once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_not_recorded_is_never_shown_even_while_the_store_cannot_be_read() {
     let site = Site::new().await;
     let run = site.launch(plan(1)).await;
@@ -431,4 +474,29 @@ async fn an_event_feed_has_no_gap_whenever_it_begins() {
         assert_eq!(seen, (first..=last).collect::<Vec<_>>());
     }
     assert!(site.handle(run).await.events(last).await.expect("feed").next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_value_that_cannot_be_made_ends_with_the_reason() {
+    let site = Site::new().await;
+    let mut plan = plan(1);
+    let web = plan.nodes.values_mut().next().expect("one node");
+    let three = slipstream_shared::plan::ParamPlan {
+        value: Some("${greeting}${greeting}${greeting}".parse().expect("valid")),
+        ..Default::default()
+    };
+    web.params.insert("three".to_owned(), three);
+    let run = site.launch(plan).await;
+    let handle = site.handle(run).await;
+    let long = "x".repeat(30_000);
+    let (three, greeting) = (key("web.1:three"), key("web.1:greeting"));
+    let wait = handle.wait_parameter(&three, false);
+    let set = handle.set(ann(), greeting.clone(), Some(long));
+    let (waited, set) = tokio::join!(wait, set);
+    assert!(set.is_ok(), "{set:?}");
+    let why = "`web.1:three` would have 90000 bytes, made of the values it refers to; the limit is 65536";
+    assert!(matches!(&waited, Err(RunError::Refused(Refused::Broken(said))) if said == why), "{waited:?}");
+    assert_eq!(handle.detail().await.expect("read").troubles, [why]);
+    handle.set(ann(), greeting, Some("x".to_owned())).await.expect("the run goes on");
+    assert_eq!(handle.wait_parameter(&three, false).await.expect("it can be made now").value.as_deref(), Some("xxx"));
 }

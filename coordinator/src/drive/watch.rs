@@ -85,7 +85,7 @@ impl Watches {
 impl Actor {
     /// Records what a look at a cloud has shown.
     pub(super) fn watched(&mut self, turn: &mut Turn, cloud: &str, result: Result<Vec<Observed>, CloudError>) {
-        self.watches.end(cloud, self.world.seam.now());
+        self.watches.end(cloud, self.now());
         let observed = match result {
             Ok(observed) => observed,
             Err(e) => return self.trouble(turn, format!("cannot look at cloud `{cloud}`: {e}")),

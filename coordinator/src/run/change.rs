@@ -34,6 +34,9 @@ pub enum Refused {
     /// What is asked for makes no sense.
     #[error("{0}")]
     Unreasonable(String),
+    /// A value that is made of others cannot be made.
+    #[error("{0}")]
+    Broken(String),
     /// Somebody else has written it meanwhile.
     #[error("`{key}` was not written: its revision is {revision}, not {expected}")]
     Changed {
@@ -76,7 +79,9 @@ impl Refused {
     pub fn code(&self) -> RefusedCode {
         match self {
             Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
-            Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Reused => RefusedCode::Invalid,
+            Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Broken(_) | Refused::Reused => {
+                RefusedCode::Invalid
+            }
             Refused::Changed { .. } => RefusedCode::Changed,
             Refused::Denied { .. } => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
@@ -118,7 +123,9 @@ impl Run {
         }
         self.may_write(by, key)?;
         let Some(value) = value else { return Ok(vec![Event::ParameterUnset { key: key.clone() }]) };
-        kind.check(value).map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
+        let limits = self.declared(key).map(|declared| &declared.limits);
+        let fits = limits.map_or_else(|| kind.check(value), |limits| limits.check(&kind, value));
+        fits.map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
         Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
     }
 
@@ -230,6 +237,9 @@ impl Run {
                 Ok(vec![Event::ReportFinished { instance: id.clone(), size: None }])
             }
             Change::Ready | Change::Reported => Ok(vec![]),
+            Change::Unknown => {
+                Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
+            }
             Change::NotReady { reason } => {
                 Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
             }

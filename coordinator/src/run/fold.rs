@@ -13,7 +13,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, request, value::Leaf};
+use super::{Abort, Instance, Machine, Run, StepState, Stored, any, refusal, request, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -31,6 +31,7 @@ impl Run {
         Some(Run {
             id,
             seq: record.seq,
+            clock: 0,
             created: at,
             changed: at,
             instances: instances(plan, at),
@@ -62,7 +63,10 @@ impl Run {
     }
 
     fn change(&mut self, record: &Record) -> Vec<Leaf> {
-        let at = time_of(record);
+        if let Event::ClockChanged { millis } = record.event {
+            self.clock = self.clock.saturating_add(millis);
+        }
+        let at = time_of(record).saturating_add_signed(self.clock.saturating_neg());
         self.seq = record.seq;
         self.changed = at;
         if let (slipstream_shared::event::Author::Instance(by), Some(op)) = (&record.by, record.op)
@@ -72,7 +76,7 @@ impl Run {
         }
         request::remember(&mut self.requests, record);
         match &record.event {
-            Event::Accepted { .. } => vec![],
+            Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;
@@ -107,7 +111,7 @@ impl Run {
             of_instance => {
                 let Some(id) = of_instance.instance() else { return vec![] };
                 let was_live = self.instances.get(id).is_some_and(Instance::is_live);
-                let mut leaves = self.apply_to_instance(id, of_instance, at);
+                let mut leaves = self.apply_to_instance(id, of_instance, at, record.op);
                 if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
                     let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
                     leaves.extend([Leaf::Members(id.node.clone())].into_iter().chain(computed));
@@ -128,7 +132,7 @@ impl Run {
         vec![Leaf::Value(key.clone())]
     }
 
-    fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis) -> Vec<Leaf> {
+    fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis, op: Option<u64>) -> Vec<Leaf> {
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
         let values =
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
@@ -184,18 +188,32 @@ impl Run {
                 instance.waits.remove(on);
                 vec![]
             }
+            Event::ChangeRefused { code, message, .. } => {
+                refusal::remember(&mut instance.refused_ops, op, *code, message);
+                vec![]
+            }
             Event::ReportFinished { .. } => {
                 instance.reported = true;
+                vec![]
+            }
+            Event::InstanceSilent { .. } => {
+                instance.silent = Some(at);
+                vec![]
+            }
+            Event::InstanceHeard { .. } => {
+                instance.silent = None;
                 vec![]
             }
             Event::TerminateIntended { .. } => {
                 instance.become_(Machine::Terminating, at);
                 instance.waits.clear();
+                instance.silent = None;
                 values(&["vmstate"])
             }
             Event::MachineGone { .. } => {
                 instance.become_(Machine::Gone, at);
                 instance.waits.clear();
+                instance.silent = None;
                 values(&["vmstate"])
             }
             _ => vec![],
@@ -231,7 +249,9 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         ready: false,
         reported: false,
         last_op: 0,
+        refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        silent: None,
     }
 }

@@ -9,7 +9,10 @@ pub mod any;
 pub mod change;
 pub mod condition;
 pub mod decide;
+pub mod expand;
 pub mod fold;
+pub mod health;
+pub mod refusal;
 pub mod request;
 pub mod value;
 pub mod view;
@@ -23,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, StepResult},
     id::{AttemptKey, InstanceId, RunId},
+    link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
     state::RunState,
@@ -38,6 +42,10 @@ pub struct Run {
     pub id: RunId,
     /// The number of its last event.
     pub seq: u64,
+    /// By how much the clock of the machine is ahead of the run's own time, in milliseconds: the sum of all
+    /// changes of that clock. All times here but those of parameters are in the run's own time.
+    #[serde(default)]
+    pub clock: i64,
     /// When it was accepted.
     pub created: Millis,
     /// When its last event was recorded.
@@ -134,12 +142,18 @@ pub struct Instance {
     pub ready: bool,
     /// Its report is here, or will not come.
     pub reported: bool,
-    /// The number of its last change that was applied.
+    /// The number of its last change that was applied, or whose refusal is on record.
     pub last_op: u64,
+    /// The last changes of it that were refused, see [`refusal`].
+    #[serde(default)]
+    pub refused_ops: VecDeque<RefusedOp>,
     /// What its scripts wait for (for longer than a second), and since when.
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// Since when nothing was heard of its agent.
+    #[serde(default)]
+    pub silent: Option<Millis>,
 }
 
 /// What the machine of an instance does.

@@ -10,6 +10,7 @@ use slipstream_shared::{
 
 use super::{
     Instance, Machine, Run, StepState,
+    expand::reason,
     value::{address, ssh_url},
 };
 use crate::seam::Millis;
@@ -18,7 +19,6 @@ impl Run {
     /// What lists show.
     #[must_use]
     pub fn summary(&self) -> RunSummary {
-        let ready = self.instances.iter().filter(|(id, i)| self.milestone(id, i) == Milestone::Ready).count();
         RunSummary {
             id: self.id,
             module: self.plan.module.clone(),
@@ -27,12 +27,13 @@ impl Run {
             state: self.state,
             outcome: self.outcome(),
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
-            ready: super::index(ready),
+            ready: self.ready_count(),
             instances: super::index(self.instances.len()),
+            health: self.health(),
             url: self.value(&Key::run("url.service")).ok(),
             tags: self.tags.clone(),
-            created: timestamp(self.created),
-            changed: timestamp(self.changed),
+            created: self.shown(self.created),
+            changed: self.shown(self.changed),
         }
     }
 
@@ -57,7 +58,19 @@ impl Run {
             keep_running: self.plan.policy.keep_running,
             nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
             outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
+            troubles: self.trouble.clone().into_iter().chain(self.broken_outputs()).collect(),
         }
+    }
+
+    /// A time of the run as the clock of the machine shows it now.
+    #[must_use]
+    pub fn shown(&self, at: Millis) -> jiff::Timestamp {
+        timestamp(at.saturating_add_signed(self.clock))
+    }
+
+    fn broken_outputs(&self) -> impl Iterator<Item = String> {
+        let outputs = self.plan.outputs.iter().filter_map(|(name, t)| Some((name, self.expand(t, None).err()?)));
+        outputs.filter_map(|(name, leaves)| Some(format!("the output `{name}`: {}", reason(&leaves)?)))
     }
 
     fn instance_info(&self, id: &InstanceId, instance: &Instance, connected: bool) -> InstanceInfo {
@@ -72,10 +85,15 @@ impl Run {
             address: node.and_then(|n| address(instance, n.network)),
             ssh: node.and_then(|n| ssh_url(instance, &n.login)),
             display: self.value(&Key::instance(id, "statecustom")).ok(),
-            waiting: instance.waits.iter().map(|(on, at)| WaitInfo { on: on.clone(), since: timestamp(*at) }).collect(),
+            waiting: instance
+                .waits
+                .iter()
+                .map(|(on, at)| WaitInfo { on: on.clone(), since: self.shown(*at) })
+                .collect(),
             steps,
             failure: self.failure(id, instance),
             connected,
+            silent: instance.silent.map(|at| self.shown(at)),
         }
     }
 
@@ -111,9 +129,11 @@ impl Run {
     pub fn parameter(&self, key: &Key) -> Option<Parameter> {
         let kind = self.kind_of(key)?;
         let stored = self.stored(key);
+        let value = self.value(key);
         Some(Parameter {
             key: key.clone(),
-            value: self.value(key).ok(),
+            broken: value.as_ref().err().and_then(|leaves| reason(leaves)).map(str::to_owned),
+            value: value.ok(),
             kind,
             revision: stored.map_or(0, |s| s.revision),
             by: stored.map(|s| s.by.clone()),

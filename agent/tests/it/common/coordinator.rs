@@ -384,7 +384,8 @@ fn link(world: &Shared, out: UnboundedSender<Down>) {
     let mut locked = world.0.lock().unwrap();
     locked.links += 1;
     locked.questions.clear();
-    let _ = out.send(Down::Hello { protocol: 1, coordinator: "test".to_owned(), last_op: locked.last_op });
+    let _ =
+        out.send(Down::Hello { protocol: 1, coordinator: "test".to_owned(), last_op: locked.last_op, refused: vec![] });
     let _ = out.send(Down::Plan(Box::new(AgentPlan { abort: locked.abort.clone(), ..locked.plan.clone() })));
     locked.out = Some(out);
     world.1.notify_all();

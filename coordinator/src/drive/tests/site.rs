@@ -16,7 +16,7 @@ use slipstream_shared::{
     context::Context,
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
-    link::{Change, Down, Up},
+    link::{Change, Down, HEARTBEAT_SECONDS, Up},
     plan::{Category, Network, NodePlan, ParamPlan, Plan, Policy, Size, StepPlan},
     state::RunState,
 };
@@ -311,6 +311,22 @@ impl Site {
     }
 }
 
+/// The next line for an agent, which says meanwhile that it is there.
+async fn next(link: &mut crate::drive::AgentLink) -> Option<Down> {
+    loop {
+        tokio::select! {
+            line = link.down.recv() => return line,
+            () = tokio::time::sleep(Duration::from_secs(HEARTBEAT_SECONDS)) => link.up(Up::Heartbeat).await.ok()?,
+        }
+    }
+}
+
+/// What an agent of [`plan`] says when all goes well.
+pub(super) fn all_steps() -> Vec<Change> {
+    let result = StepResult { exit: Some(0), ..StepResult::default() };
+    vec![Change::StepStarted { index: 0 }, Change::StepFinished { index: 0, result }, Change::Ready, Change::Reported]
+}
+
 /// One machine's agent.
 struct Agent {
     started: Started,
@@ -343,7 +359,7 @@ impl Agent {
             return;
         }
         let Ok(mut link) = handle.attach(&key.instance, key.attempt, &secret).await else { return };
-        while let Some(line) = link.down.recv().await {
+        while let Some(line) = next(&mut link).await {
             match line {
                 Down::Hello { last_op, .. } => self.op = last_op,
                 Down::Plan(plan)
@@ -364,7 +380,7 @@ impl Agent {
         if self.script == Script::WaitForGreeting {
             let key = "web.1:greeting".parse().expect("valid");
             link.up(Up::Get { id: 1, key, wait: true, ignore_abort: false }).await.ok()?;
-            while !matches!(link.down.recv().await?, Down::Answer { id: 1, .. }) {}
+            while !matches!(next(link).await?, Down::Answer { id: 1, .. }) {}
         }
         let fails = self.script == Script::Fail;
         let result = StepResult {
@@ -385,7 +401,7 @@ impl Agent {
         self.op += 1;
         link.up(Up::Do { op: self.op, change }).await.ok()?;
         loop {
-            if let Down::Done { op, .. } = link.down.recv().await?
+            if let Down::Done { op, .. } = next(link).await?
                 && op == self.op
             {
                 return Some(());
