@@ -6,13 +6,13 @@ const QUOTED: usize = 120;
 /// A text to be quoted in a line: the middle of a long one is left out, control characters are named.
 #[must_use]
 pub fn brief(text: &str) -> String {
-    named(&cut(text, QUOTED), |_| false)
+    cut(&named(&cut(text, QUOTED), |_| false), QUOTED)
 }
 
 /// A message of at most about `most` bytes. Its lines stay lines.
 #[must_use]
 pub fn bounded(text: &str, most: usize) -> String {
-    named(&cut(text, most), |c| matches!(c, '\n' | '\t'))
+    cut(&named(&cut(text, most), |c| matches!(c, '\n' | '\t')), most)
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -43,6 +43,7 @@ mod tests {
         let cut = brief(&long);
         assert!(cut.len() <= QUOTED + 3 && cut.starts_with("begin") && cut.ends_with("end"), "{cut}");
         assert!(bounded(&long, 500).len() <= 503);
+        assert!(brief(&"\u{7f}".repeat(10_000)).len() <= QUOTED + 3, "named is longer");
     }
 
     #[test]

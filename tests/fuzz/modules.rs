@@ -68,7 +68,8 @@ fn read(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Err(problems) = module::parse(text) {
         assert!(!problems.is_empty(), "refused without a reason");
-        let lines = u32::try_from(text.split(['\n', '\r']).count()).expect("short");
+        // What ends too early is wrong where the file ends, which is taken for the beginning of a line.
+        let lines = u32::try_from(text.split(['\n', '\r']).count() + 1).expect("short");
         for problem in &problems {
             short(problem);
             assert!(problem.line <= lines, "line {} of {lines}", problem.line);

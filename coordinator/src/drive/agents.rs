@@ -1,6 +1,6 @@
 //! The agents of a run: who may enrol, who is connected, and what they say.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use slipstream_shared::{
     condition::InvalidCondition,
@@ -37,7 +37,7 @@ pub(super) struct Link {
 /// The actor's side of all links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    pub(super) all: HashMap<InstanceId, Link>,
+    pub(super) all: BTreeMap<InstanceId, Link>,
     generation: u64,
 }
 

@@ -105,6 +105,7 @@ impl Actor {
                 tracing::error!(run = %self.run.id, error = failed, "cannot read the run again; trying until it works");
             }
             tokio::select! {
+                biased;
                 () = self.world.seam.stopping().cancelled() => return None,
                 () = tokio::time::sleep(PAUSE) => {}
             }

@@ -101,9 +101,9 @@ pub(super) struct Waiter<A> {
 #[derive(Debug)]
 pub(super) struct Waiters<A> {
     next: WaiterId,
-    all: HashMap<WaiterId, Waiter<A>>,
+    all: BTreeMap<WaiterId, Waiter<A>>,
     by_leaf: HashMap<Leaf, BTreeSet<WaiterId>>,
-    by_asker: HashMap<InstanceId, HashMap<u64, WaiterId>>,
+    by_asker: HashMap<InstanceId, BTreeMap<u64, WaiterId>>,
     record: Announcements,
 }
 
@@ -114,7 +114,7 @@ impl<A> Default for Waiters<A> {
     fn default() -> Self {
         Waiters {
             next: 0,
-            all: HashMap::new(),
+            all: BTreeMap::new(),
             by_leaf: HashMap::new(),
             by_asker: HashMap::new(),
             record: Announcements::default(),
@@ -155,7 +155,7 @@ impl<A> Waiters<A> {
 
     /// How many waits the scripts of an instance have.
     pub(super) fn of(&self, instance: &InstanceId) -> usize {
-        self.by_asker.get(instance).map_or(0, HashMap::len)
+        self.by_asker.get(instance).map_or(0, BTreeMap::len)
     }
 
     fn watch(&mut self, run: &Run, id: WaiterId, leaves: Vec<Leaf>) {
