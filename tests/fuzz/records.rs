@@ -59,7 +59,8 @@ fn journals() {
             "0000-01-01T00:00:00Z",
         ],
         read: journal,
-        memory: 4000,
+        // Fifty instances, each with all its parameters shown and written, from a line for one.
+        memory: 20_000,
     });
 }
 
