@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::NodeName,
     limits::Limits,
+    operation::{Bounds, Hook},
     parameter::ParamType,
     template::{Target, Template},
 };
@@ -81,6 +82,12 @@ pub struct NodePlan {
     /// How an instance knows that it serves.
     #[serde(default)]
     pub ready: Option<ReadyPlan>,
+    /// How many instances it may have later.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// What its instances run when the run is scaled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<Hook, Vec<StepPlan>>,
 }
 
 /// One parameter of a plan.

@@ -5,4 +5,6 @@ mod full;
 mod input;
 mod processes;
 mod qemu;
+mod retry;
+mod scale;
 mod survive;

@@ -1,6 +1,8 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
 mod large;
+mod retry;
+mod scale;
 mod silence;
 mod site;
 

@@ -76,6 +76,11 @@ impl Watches {
         self.clouds.values().filter_map(|w| w.next).min()
     }
 
+    /// Forgets who was asked for a report and owes none: there may be another one to ask for later.
+    pub(super) fn asked_only(&mut self, owes: impl Fn(&InstanceId) -> bool) {
+        self.asked.retain(owes);
+    }
+
     /// True the first time it is called for an instance.
     pub(super) fn ask_once(&mut self, id: &InstanceId) -> bool {
         self.asked.insert(id.clone())

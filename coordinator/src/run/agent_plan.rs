@@ -31,6 +31,9 @@ impl Run {
             platform: node.platform.clone(),
             ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
             login: node.login.clone(),
+            tasks: self.agent_tasks(id),
+            held: self.held_from(id),
+            names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),
         })
     }
 
@@ -57,6 +60,11 @@ impl Run {
     pub fn agent_env(&self, id: &InstanceId, index: u32) -> Evaluated<BTreeMap<String, String>> {
         let done = self.instances.get(id).and_then(|i| i.steps.get(&index)).and_then(|s| s.result.as_ref());
         let ready = self.node(id).and_then(|n| n.ready.as_ref());
+        if let Some(task) = self.task(id, index) {
+            let mut env = self.task_step(id, task).map_or(Ok(BTreeMap::new()), |step| self.environment(id, &step))?;
+            env.extend(task.env.clone());
+            return Ok(env);
+        }
         let mut env = match self.scripts(id).find(|(i, _)| *i == index) {
             Some((_, step)) => self.environment(id, step)?,
             None => BTreeMap::new(),
@@ -70,7 +78,7 @@ impl Run {
     }
 }
 
-fn agent_step(step: &StepPlan) -> AgentStep {
+pub(super) fn agent_step(step: &StepPlan) -> AgentStep {
     let gated = !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
     let literals = step.env.iter().filter_map(|(k, t)| Some((k.clone(), t.as_literal()?.to_owned())));
     AgentStep {

@@ -58,6 +58,9 @@ pub enum Refused {
         /// What.
         what: String,
     },
+    /// The run is not in a state for that.
+    #[error("{0}")]
+    Busy(String),
     /// The run is aborted.
     #[error("the run is aborted: {reason}")]
     Aborted {
@@ -83,7 +86,7 @@ impl Refused {
                 RefusedCode::Invalid
             }
             Refused::Changed { .. } => RefusedCode::Changed,
-            Refused::Denied { .. } => RefusedCode::Denied,
+            Refused::Denied { .. } | Refused::Busy(_) => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
             Refused::Gone(_) => RefusedCode::Gone,
         }
@@ -186,6 +189,11 @@ impl Run {
             return vec![];
         }
         let reason = if reason.is_empty() { "(unspecified)" } else { reason };
+        // What an operation adds and does not come up fails the operation, not the run.
+        let joins = |id: &&InstanceId| self.instances.get(id).is_some_and(|i| i.joining) && !self.is_settled(id);
+        if let Some(id) = instance.as_ref().filter(joins) {
+            return vec![Event::InstanceGivenUp { instance: id.clone(), reason: shorten(reason) }];
+        }
         vec![Event::AbortRaised { instance, reason: shorten(reason) }]
     }
 
@@ -241,7 +249,9 @@ impl Run {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }
             Change::NotReady { reason } => {
-                Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
+                let reason = shorten(reason);
+                let abort = || self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}"));
+                Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
             }
         }
     }
@@ -254,6 +264,9 @@ impl Run {
         by: &Author,
     ) -> Result<Vec<Event>, Refused> {
         let step = self.step_name(id, index, by)?;
+        if self.task(id, index).is_some_and(|t| t.result.is_some()) {
+            return Ok(vec![]);
+        }
         let mut events =
             vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
         if !result.succeeded() && index < self.deploy_steps(id) {
@@ -265,7 +278,8 @@ impl Run {
     }
 
     fn step_name(&self, id: &InstanceId, index: u32, by: &Author) -> Result<String, Refused> {
-        let step = self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone());
+        let task = self.task(id, index).map(|t| t.work.name().to_owned());
+        let step = task.or_else(|| self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone()));
         step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
     }
 }

@@ -57,6 +57,10 @@ impl Run {
         if self.state.is_final() {
             return decision;
         }
+        self.operate(now, &mut decision);
+        if !decision.events.is_empty() {
+            return decision;
+        }
         // Failures first: a machine that cannot come is not one less to wait for.
         if self.state < RunState::SendingReports && self.terminate.is_none() {
             self.enforce_deadlines(now, &mut decision);
@@ -85,6 +89,7 @@ impl Run {
         match self.state {
             RunState::Finalizing => RunState::Finalizing,
             _ if self.terminate.is_some() => RunState::Finalizing,
+            _ if let Some(state) = self.state_in_operation() => state,
             RunState::Ready if self.keeps_running() => RunState::Ready,
             RunState::Ready => RunState::Finalizing,
             _ if self.instances.values().all(|i| i.attempt == 0)
@@ -104,6 +109,10 @@ impl Run {
             if executing && before(now, abort.at + REPORT_DEADLINE, decision) {
                 return self.state.max(RunState::Provisioning);
             }
+            return self.sending_reports();
+        }
+        // Latched: whoever is not ready after an operation shows in the health, not in the state.
+        if self.reached_ready {
             return self.sending_reports();
         }
         if self.instances.values().any(|i| i.is_live() && i.key.is_none()) {
@@ -145,7 +154,7 @@ impl Run {
         if self.abort.is_some() {
             return;
         }
-        for (id, instance) in &self.instances {
+        for (id, instance) in self.instances.iter().filter(|(_, i)| i.is_live()) {
             let Some(node) = self.node(id) else { continue };
             match instance.machine {
                 Machine::Planned => {
@@ -166,7 +175,8 @@ impl Run {
     }
 
     fn enforce_deadlines(&self, now: Millis, decision: &mut Decision) {
-        if self.abort.is_some() {
+        // Afterwards it is operations that fail, not the run.
+        if self.abort.is_some() || self.reached_ready {
             return;
         }
         let mut failure = None;
@@ -260,7 +270,7 @@ impl Run {
 }
 
 /// True before `time`, in which case the run is looked at again then.
-fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
+pub(super) fn before(now: Millis, time: Millis, decision: &mut Decision) -> bool {
     if now >= time {
         return false;
     }

@@ -50,6 +50,8 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            operations: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         })
     }
 
@@ -75,6 +77,9 @@ impl Run {
             instance.last_op = instance.last_op.max(op);
         }
         request::remember(&mut self.requests, record);
+        if let Some(leaves) = self.apply_operation(record, at) {
+            return leaves;
+        }
         match &record.event {
             Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
             Event::StateChanged { state } => {
@@ -138,7 +143,7 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
+                *instance = Instance { attempt: *attempt, joining: instance.joining, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -233,7 +238,7 @@ fn instances(plan: &Plan, at: Millis) -> BTreeMap<InstanceId, Instance> {
     ids.zip(1..).map(|(id, ordinal)| (id, planned(ordinal, at))).collect()
 }
 
-fn planned(ordinal: u32, at: Millis) -> Instance {
+pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
     Instance {
         ordinal,
         attempt: 0,
@@ -252,6 +257,9 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        joining: false,
+        leaving: false,
+        given_up: None,
         silent: None,
     }
 }

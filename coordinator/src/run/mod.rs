@@ -12,8 +12,13 @@ pub mod decide;
 pub mod expand;
 pub mod fold;
 pub mod health;
+pub mod operation;
+mod operation_view;
 pub mod refusal;
 pub mod request;
+pub mod retry;
+mod scale;
+pub mod tasks;
 pub mod value;
 pub mod view;
 
@@ -32,7 +37,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use self::{any::Chosen, request::Requested};
+use self::{any::Chosen, operation::Operation, request::Requested, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -87,6 +92,12 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// What was asked of it since it was Ready, by number.
+    #[serde(default)]
+    pub operations: BTreeMap<u32, Operation>,
+    /// The scripts that instances run for operations, those of an instance in their order.
+    #[serde(default)]
+    pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
 }
 
 /// An abort.
@@ -151,6 +162,15 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// An operation that is under way has added it.
+    #[serde(default)]
+    pub joining: bool,
+    /// An operation removes it.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Why it did not come up; its machine is removed.
+    #[serde(default)]
+    pub given_up: Option<String>,
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
@@ -236,7 +256,8 @@ impl Instance {
     /// True while it takes part in the run.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_))
+        let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
+        there && !self.leaving && self.given_up.is_none()
     }
 
     /// True while one of its scripts runs.

@@ -57,6 +57,8 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         steps: vec![step("install"), step("deploy")],
         report: vec![],
         ready: None,
+        bounds: slipstream_shared::operation::Bounds::default(),
+        hooks: BTreeMap::new(),
     }
 }
 

@@ -28,7 +28,7 @@ impl Run {
             outcome: self.outcome(),
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
             ready: self.ready_count(),
-            instances: super::index(self.instances.len()),
+            instances: self.member_count(),
             health: self.health(),
             url: self.value(&Key::run("url.service")).ok(),
             tags: self.tags.clone(),
@@ -57,6 +57,7 @@ impl Run {
             seq: self.seq,
             keep_running: self.plan.policy.keep_running,
             nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
+            operations: self.latest_operations(),
             outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
             troubles: self.trouble.clone().into_iter().chain(self.broken_outputs()).collect(),
         }
@@ -75,7 +76,8 @@ impl Run {
 
     fn instance_info(&self, id: &InstanceId, instance: &Instance, connected: bool) -> InstanceInfo {
         let node = self.node(id);
-        let steps = self.scripts(id).map(|(i, plan)| step_info(i, plan, instance.steps.get(&i))).collect();
+        let steps = self.scripts(id).map(|(i, plan)| step_info(i, plan, instance.steps.get(&i)));
+        let steps = steps.chain(self.task_infos(id)).collect();
         InstanceInfo {
             instance: id.clone(),
             milestone: self.milestone(id, instance),
@@ -99,6 +101,9 @@ impl Run {
 
     fn failure(&self, id: &InstanceId, instance: &Instance) -> Option<String> {
         if let Machine::Failed(reason) = &instance.machine {
+            return Some(reason.clone());
+        }
+        if let Some(reason) = &instance.given_up {
             return Some(reason.clone());
         }
         self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone())
@@ -150,7 +155,7 @@ impl Run {
     }
 }
 
-fn step_info(index: u32, plan: &StepPlan, state: Option<&StepState>) -> StepInfo {
+pub(super) fn step_info(index: u32, plan: &StepPlan, state: Option<&StepState>) -> StepInfo {
     let result = state.and_then(|s| s.result.as_ref());
     let status = match (state, result) {
         (None, _) => "waiting",
