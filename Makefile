@@ -14,7 +14,7 @@ AGENT := $(TARGET)/$(AGENT_TARGET)/agent/slipstream-agent
 DEBIAN ?= bookworm
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-12s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-16s %s\n' "$$target" "$$what"; done
 
 dev: build ## the tutorial as plain processes: no VM, no root, seconds
 	$(TARGET)/debug/slipstream up examples/service-testing-processes --down
@@ -53,6 +53,22 @@ test: build image-small ## everything but Debian VMs
 test-vm: build image ## the tutorial on Debian VMs (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
 
+# For how long, for those that can go on for ever.
+SECONDS ?= 60
+
+linearize: build ## parameters under fire, checked against their promise (SECONDS=n SEED=n)
+	SECONDS_TO_RUN=$(SECONDS) cargo test -p slipstream-tests --test linearize -- --nocapture
+
+linearize-broken: ## the same on coordinators with bugs: each has to be found
+	cargo build --workspace --features slipstream-coordinator/planted-bugs --target-dir $(TARGET)/planted
+	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test linearize planted -- --nocapture
+
+# Built so that it tells which code an input reaches, for this machine by name: build scripts must not be.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Ccodegen-units=1 -Copt-level=2 -Cdebug-assertions=on
+
+fuzz: ## readers of what strangers write, each for SECONDS, guided by the code they reach
+	SECONDS_TO_RUN=$(SECONDS) RUSTFLAGS="$(FUZZ_FLAGS)" cargo test -p slipstream-tests --target $(HOST) --target-dir $(TARGET)/fuzz --test fuzz -- --nocapture --test-threads 1
+
 bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
 	@packaging/install-deps.sh build bench
 	cargo build --profile measure -p slipstream-bench
@@ -65,4 +81,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm bench golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench golden clean

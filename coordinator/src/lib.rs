@@ -17,6 +17,7 @@ pub mod drive;
 pub mod files;
 pub mod logs;
 pub mod pki;
+pub mod planted;
 pub mod run;
 pub mod seam;
 pub mod server;

@@ -57,6 +57,12 @@ impl Seam {
         Seam::of(Source::Seeded { ahead: AtomicI64::new(0), state: AtomicU64::new(seed), lock: Mutex::new(()) })
     }
 
+    /// Another coordinator in the same seeded world: its clock goes on, its tasks are its own.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Seam { source: Arc::clone(&self.source), began: self.began, ..Seam::of(Source::Real(SystemRandom::new())) }
+    }
+
     fn of(source: Source) -> Self {
         let began = tokio::time::Instant::now();
         Seam { source: Arc::new(source), began, tasks: TaskTracker::new(), stop: CancellationToken::new() }

@@ -72,9 +72,12 @@ impl ClientError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            ClientError::Http(error) => {
-                !matches!(error.cause, Cause::Url | Cause::Authority(_) | Cause::Tls { .. } | Cause::TooLarge(_))
-            }
+            ClientError::Http(error) => match &error.cause {
+                Cause::Url | Cause::Authority(_) | Cause::TooLarge(_) => false,
+                // A coordinator that is killed in the middle of a handshake is no stranger.
+                Cause::Tls { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
+                Cause::Connect { .. } | Cause::Timeout { .. } | Cause::Broken(_) => true,
+            },
             ClientError::Problem(problem) => problem.status >= 500 || matches!(problem.status, 408 | 429),
             ClientError::Answer { status, .. } => *status >= 500,
             ClientError::Setup { .. } => false,

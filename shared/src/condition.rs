@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    brief::{bounded, brief},
     id::{InstanceId, NodeName},
     parameter::{Key, MAX_VALUE},
 };
@@ -83,7 +84,7 @@ pub enum Test {
 
 /// Why a text is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a condition: {reason}")]
+#[error("`{}` is not a condition: {reason}", brief(text))]
 pub struct InvalidCondition {
     /// What was given, its value left out.
     pub text: String,
@@ -115,7 +116,7 @@ impl Condition {
 
 fn read<E: fmt::Display>(text: &str, key: impl Fn(&str) -> Result<Key, E>) -> Result<Condition, InvalidCondition> {
     let (subject, test) = text.split_at(text.find(['=', '~', '@']).unwrap_or(text.len()));
-    let fail = |reason: String| InvalidCondition { text: subject.chars().take(200).collect(), reason };
+    let fail = |reason: String| InvalidCondition { text: subject.to_owned(), reason: bounded(&reason, 400) };
     let test = match test.chars().next() {
         None => Test::Set,
         Some('=') if test.len() > MAX_VALUE + 1 => {

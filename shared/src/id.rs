@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not {what}: {rule}")]
+#[error("`{}` is not {what}: {rule}", crate::brief::brief(text))]
 pub struct InvalidId {
     /// What was given.
     pub text: String,

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod backoff;
+pub mod brief;
 pub mod client;
 pub mod condition;
 pub mod context;

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::{id::NodeName, parameter::Key};
+use crate::{brief::brief, id::NodeName, parameter::Key};
 
 /// Text with references, kept as it was written and parsed once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,14 +171,15 @@ impl FromStr for Reference {
                             .parse()
                             .ok()
                             .filter(|i| *i > 0)
-                            .ok_or_else(|| format!("`[{index}]` is none of [1], [*], [any]"))?,
+                            .ok_or_else(|| format!("`[{}]` is none of [1], [*], [any]", brief(index)))?,
                     ),
                 };
                 (which, tail)
             }
         };
-        let name =
-            tail.strip_prefix('.').ok_or_else(|| format!("`{text}` names no parameter (as in `{head}.port`)"))?;
+        let name = tail
+            .strip_prefix('.')
+            .ok_or_else(|| format!("`{}` names no parameter (as in `{head}.port`)", brief(text)))?;
         check(name).map(|name| Reference { owner: Owner::Node(Target { node, which }), name })
     }
 }

@@ -82,11 +82,24 @@ async fn a_stranger_is_not_spoken_to() {
     let client = Client::new(&server.url, "the-token", &other.authority, Limits::default()).expect("a client");
     let error = client.health().await.expect_err("another authority");
     assert!(matches!(&error, ClientError::Http(e) if matches!(e.cause, Cause::Tls { .. })), "{error:?}");
+    assert!(!error.is_passing(), "trying again does not make it another one");
     assert!(server.asked().is_empty());
     for url in ["http://127.0.0.1:1", "127.0.0.1", "https://"] {
         let error = Client::new(url, "the-token", &other.authority, Limits::default()).expect_err(url);
         assert!(!format!("{error:?} {}", Chain(&error)).contains("the-token"));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_in_the_middle_of_the_handshake_may_come_back() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("bound"));
+    let authority = Server::start("h2", |_| Reply::new(200, HEALTH)).authority.clone();
+    let client = Client::new(&url, "the-token", &authority, Limits::default()).expect("a client");
+    let leave = async { drop(listener.accept().await) };
+    let error = tokio::join!(client.health(), leave).0.expect_err("nobody there any more");
+    assert!(matches!(&error, ClientError::Http(e) if matches!(e.cause, Cause::Tls { .. })), "{error:?}");
+    assert!(error.is_passing());
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct Options {
     pub path: Option<&'static str>,
     /// What it logs, as in `RUST_LOG`.
     pub log: Option<&'static str>,
+    /// The bug it is to have, where it was built with the feature `planted-bugs`.
+    pub bug: Option<&'static str>,
 }
 
 /// A coordinator with a folder, ports and processes of its own. They go with it.
@@ -112,6 +114,7 @@ impl Coordinator {
         command.args(["--listen", &address(self.ports[0]), "--agent-listen", &address(self.ports[1])]);
         command.envs(self.options.path.map(|path| ("PATH", path)));
         command.envs(self.options.log.map(|filter| ("RUST_LOG", filter)));
+        command.envs(self.options.bug.map(|bug| ("SLIPSTREAM_PLANTED_BUG", bug)));
         if let Some(images) = &self.options.images {
             command.arg("--images").arg(images);
         }

@@ -7,6 +7,7 @@ mod leftovers;
 mod machine;
 mod poll;
 mod programs;
+mod random;
 mod vm;
 
 pub use self::{
@@ -16,5 +17,6 @@ pub use self::{
     machine::{Machine, Proxy},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
+    random::{Random, seconds_from_environment, seed_from_environment},
     vm::{Source, Vm},
 };

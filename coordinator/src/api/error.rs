@@ -9,6 +9,7 @@ use axum::{
 };
 use slipstream_shared::{
     api::{FileProblem, Problem},
+    brief::bounded,
     error_chain::Chain,
     link::RefusedCode,
 };
@@ -17,6 +18,9 @@ use crate::{
     access::AccessError, catalogue::CatalogueError, drive::RunError, logs::reports::ReportError, run::change::Refused,
     store::StoreError,
 };
+
+/// The most bytes of a detail, which may quote the request. Reasons of aborts, which are shown whole, are shorter.
+const LONGEST: usize = 4096;
 
 /// After how many seconds a client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
@@ -120,7 +124,7 @@ impl ApiError {
     /// An error of this kind.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        ApiError { code, detail: detail.into(), revision: None, problems: Vec::new() }
+        ApiError { code, detail: bounded(&detail.into(), LONGEST), revision: None, problems: Vec::new() }
     }
 
     /// The body.

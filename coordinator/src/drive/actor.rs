@@ -31,7 +31,10 @@ use super::{
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
 };
-use crate::run::{Machine, Run, change::Refused, decide::Command, value::Leaf};
+use crate::{
+    planted::Bug,
+    run::{Machine, Run, change::Refused, decide::Command, value::Leaf},
+};
 
 /// Messages that may wait for the actor; senders wait when there are more.
 const QUEUE: usize = 4096;
@@ -260,6 +263,7 @@ impl Actor {
         let events = match change {
             UserChange::Set(Write { key, value, if_revision, request }) => {
                 if let Some(number) = request
+                    && !Bug::ApplyTwice.is_planted()
                     && self.run.was_made(by, *number, key, value.as_deref())?
                 {
                     return Ok(());

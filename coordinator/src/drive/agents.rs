@@ -1,6 +1,6 @@
 //! The agents of a run: who may enrol, who is connected, and what they say.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use slipstream_shared::{
     condition::InvalidCondition,
@@ -19,7 +19,10 @@ use super::{
     silence::Heard,
     waiters::{Asker, Come, Target},
 };
-use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason};
+use crate::{
+    planted::Bug,
+    run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason},
+};
 
 /// One connected agent, as the actor sees it.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(super) struct Link {
 /// The actor's side of all links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    pub(super) all: HashMap<InstanceId, Link>,
+    pub(super) all: BTreeMap<InstanceId, Link>,
     generation: u64,
 }
 
@@ -255,7 +258,7 @@ impl Actor {
     }
 
     fn change_by_agent(&mut self, turn: &mut Turn, id: &InstanceId, op: u64, change: &Change) {
-        let answered = self.run.instances.get(id).is_some_and(|i| op <= i.last_op);
+        let answered = self.run.instances.get(id).is_some_and(|i| op <= i.last_op) && !Bug::ApplyTwice.is_planted();
         let refused = if answered {
             self.run.refused_op(id, op).cloned()
         } else {

@@ -19,6 +19,7 @@ use super::{
     waiters::{Asker, Come},
 };
 use crate::{
+    planted::Bug,
     run::{Run, change::Refused},
     store::StoreError,
 };
@@ -28,7 +29,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Actor {
     /// Commits a turn and carries out its effects. When the store fails, none of it happened.
-    pub(super) async fn commit(&mut self, turn: Turn) {
+    pub(super) async fn commit(&mut self, mut turn: Turn) {
+        if Bug::AnswerFirst.is_planted() {
+            std::mem::take(&mut turn.effects).into_iter().for_each(|effect| self.carry_out(effect));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         if !turn.records.is_empty() {
             let summary = self.changed_summary();
             if let Err(error) = self.journal.append(&turn.records, summary.as_ref()).await {
@@ -111,6 +116,7 @@ impl Actor {
                 tracing::error!(run = %self.run.id, error = failed, "cannot read the run again; trying until it works");
             }
             tokio::select! {
+                biased;
                 () = self.world.seam.stopping().cancelled() => return None,
                 () = tokio::time::sleep(PAUSE) => {}
             }

@@ -9,6 +9,7 @@ use slipstream_shared::{api::WaitAnswer, id::InstanceId, meeting::MeetingName, p
 
 use super::meeting::{look_at_barrier, look_at_lead};
 use crate::{
+    planted::Bug,
     run::{Run, condition::Wanted, expand::reason, value::Leaf},
     seam::Millis,
 };
@@ -109,9 +110,9 @@ pub(super) struct Waiter<A> {
 #[derive(Debug)]
 pub(super) struct Waiters<A> {
     next: WaiterId,
-    all: HashMap<WaiterId, Waiter<A>>,
+    all: BTreeMap<WaiterId, Waiter<A>>,
     by_leaf: HashMap<Leaf, BTreeSet<WaiterId>>,
-    by_asker: HashMap<InstanceId, HashMap<u64, WaiterId>>,
+    by_asker: HashMap<InstanceId, BTreeMap<u64, WaiterId>>,
     record: Announcements,
 }
 
@@ -122,7 +123,7 @@ impl<A> Default for Waiters<A> {
     fn default() -> Self {
         Waiters {
             next: 0,
-            all: HashMap::new(),
+            all: BTreeMap::new(),
             by_leaf: HashMap::new(),
             by_asker: HashMap::new(),
             record: Announcements::default(),
@@ -169,7 +170,7 @@ impl<A> Waiters<A> {
 
     /// How many waits the scripts of an instance have.
     pub(super) fn of(&self, instance: &InstanceId) -> usize {
-        self.by_asker.get(instance).map_or(0, HashMap::len)
+        self.by_asker.get(instance).map_or(0, BTreeMap::len)
     }
 
     fn watch(&mut self, run: &Run, id: WaiterId, leaves: Vec<Leaf>) {
@@ -242,8 +243,11 @@ impl<A> Waiters<A> {
 
     /// Looks again at the waits that any of `changed` concerns, and takes those that are over.
     pub(super) fn wake(&mut self, run: &Run, changed: &[Leaf]) -> Vec<(Waiter<A>, Come)> {
-        let concerned: BTreeSet<WaiterId> =
+        let mut concerned: BTreeSet<WaiterId> =
             changed.iter().filter_map(|leaf| self.by_leaf.get(leaf)).flatten().copied().collect();
+        if Bug::LostWakeUp.is_planted() && concerned.len() > 1 {
+            concerned.pop_last();
+        }
         let mut over = Vec::new();
         for id in concerned {
             let Some(waiter) = self.all.get(&id) else { continue };

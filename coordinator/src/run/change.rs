@@ -8,6 +8,7 @@ use slipstream_shared::{
 };
 
 use super::{Machine, Run, permission::denied};
+use crate::planted::Bug;
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +146,11 @@ impl Run {
             return Err(Refused::Unreasonable(format!("`{key}` has no revisions to compare")));
         }
         let revision = self.stored(key).map_or(0, |stored| stored.revision);
-        if revision == expected { Ok(events) } else { Err(Refused::Changed { key: key.clone(), revision, expected }) }
+        if revision == expected || Bug::BlindCompare.is_planted() {
+            Ok(events)
+        } else {
+            Err(Refused::Changed { key: key.clone(), revision, expected })
+        }
     }
 
     fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {

@@ -5,10 +5,13 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::FileProblem;
+use crate::{api::FileProblem, brief::bounded};
 
 /// More are not reported at once: whoever has a hundred is not going to read them all.
 const MOST: usize = 100;
+
+/// The most bytes of a message, which may quote the file.
+const LONGEST: usize = 400;
 
 /// A place in a module file. Lines and columns count from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -78,9 +81,9 @@ impl Problems {
             self.0.push(Problem {
                 line: at.line,
                 column: at.column,
-                path: path.to_owned(),
-                message: message.into(),
-                hint,
+                path: bounded(path, LONGEST),
+                message: bounded(&message.into(), LONGEST),
+                hint: hint.map(|hint| bounded(&hint, LONGEST)),
             });
         }
     }
