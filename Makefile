@@ -75,10 +75,15 @@ bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: 
 	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
 
+soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
+	@packaging/install-deps.sh build
+	cargo build --profile measure -p slipstream-bench
+	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench soak golden clean

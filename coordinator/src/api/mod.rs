@@ -5,6 +5,7 @@
 //! handler in the file of its noun, add its lines to [`table`], and rewrite the golden file
 //! (`make golden`).
 
+mod backup;
 pub mod error;
 mod events;
 mod extract;
@@ -35,9 +36,9 @@ use slipstream_shared::{
 pub use self::router::router;
 use self::{
     error::Code::{
-        Aborted, Conflict, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused,
-        LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch, RunAmbiguous,
-        RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
+        Aborted, Conflict, Denied, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue,
+        KeyReused, LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch,
+        RunAmbiguous, RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
     },
     route::Route,
 };
@@ -65,6 +66,13 @@ fn service() -> Vec<Route> {
             .about("service", "This description of the API")
             .public()
             .media(200, "application/json", "An OpenAPI 3.1 document"),
+        Route::get("/api/v1/backup", "backup", backup::show)
+            .about(
+                "service",
+                "Copies the store, for `slipstream-coordinator backup`, which adds the keys; only for administrators",
+            )
+            .media(200, "application/octet-stream", "All entries, as they were at one moment")
+            .fails(&[Denied, StorageFull]),
     ]
 }
 
