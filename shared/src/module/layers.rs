@@ -130,7 +130,8 @@ impl<'a> Layers<'a> {
                 ReadyCheck::Exec(text) => Some(text.as_str()),
                 ReadyCheck::Tcp(_) | ReadyCheck::Http(_) => None,
             });
-            let mut texts = scripts.into_iter().flatten().map(|script| script.text.as_str()).chain(exec);
+            let scripts = scripts.into_iter().flatten().chain(component.hooks.values());
+            let mut texts = scripts.map(|script| script.text.as_str()).chain(exec);
             texts.any(|text| has_word(text, name))
         }) || self
             .values()
