@@ -245,10 +245,10 @@ fn params<'a>(
 fn has_word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     text.match_indices(word).any(|(at, _)| {
-        let after = text[at + word.len()..].chars();
+        let mut after = text[at + word.len()..].chars();
+        let next = after.next();
         // A dot may end a sentence.
-        let after =
-            after.clone().next().is_some_and(|c| part(c) && !(c == '.' && !after.clone().nth(1).is_some_and(part)));
+        let after = if next == Some('.') { after.next() } else { next }.is_some_and(part);
         !text[..at].ends_with(part) && !after
     })
 }

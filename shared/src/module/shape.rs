@@ -145,6 +145,7 @@ fn plural(names: Names) -> &'static str {
         Names::Env => "names of environment variables",
         Names::Cloud => "names of clouds",
         Names::Family => "package managers",
+        Names::Index => "ids",
     }
 }
 
