@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::NodeName,
+    id::{InstanceId, NodeName},
     limits::Limits,
     operation::{Bounds, Hook},
     parameter::ParamType,
@@ -88,9 +88,20 @@ pub struct NodePlan {
     /// What its instances run when the run is scaled.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Hook, Vec<StepPlan>>,
+    /// What differs for single instances.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<InstanceId, InstancePlan>,
     /// Its recipes are of SlipStream by SixSq, where any instance could write the values of any other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub imported: bool,
+}
+
+/// What differs for one instance of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstancePlan {
+    /// Values of its parameters, instead of those of the node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Template>,
 }
 
 /// One parameter of a plan.

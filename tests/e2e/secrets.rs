@@ -114,7 +114,7 @@ async fn log_of(client: &Client, run: &str, instance: &str) -> String {
     let mut text = String::new();
     for log in client.logs(run, &instance).await.expect("kept") {
         let mut body = client.log(run, &instance, log.index, 0).await.expect("kept");
-        text += &String::from_utf8(body.bytes().await.expect("read").to_vec()).expect("text");
+        text += std::str::from_utf8(&body.bytes().await.expect("read")).expect("text");
     }
     text
 }

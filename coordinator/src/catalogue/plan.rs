@@ -15,14 +15,14 @@
 use std::collections::BTreeMap;
 
 use slipstream_shared::{
-    id::NodeName,
+    id::{InstanceId, NodeName},
     module::{
         Application, Body, Draft, Layers, Module, Node, Used,
-        model::{Component, Count, Packages, ScriptDecl},
+        model::{Component, Count, InstanceDecl, Packages, ScriptDecl},
     },
     operation::{Bounds, Hook},
     parameter::{Key, ParamType},
-    plan::{Category, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
+    plan::{Category, InstancePlan, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
     predefined::{self, Level, Since},
     template::{Owner, Reference, Template},
 };
@@ -178,6 +178,7 @@ impl Planner<'_> {
             bounds: self.bounds(),
             hooks: self.hooks(),
             ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
+            instances: self.instances(chosen),
             imported: false,
         }
     }
@@ -194,6 +195,17 @@ impl Planner<'_> {
         let image = self.layers.iter().next().map_or(self.origin, |l| l.origin);
         let clouds = self.layers.clouds().join(", ");
         format!("`{}`: the image `{image}` has no identifier for the cloud `{cloud}` (it has: {clouds})", self.name)
+    }
+
+    /// What differs for single instances; what was chosen at launch for the node is the same for all.
+    fn instances(&self, chosen: &Chosen<'_>) -> BTreeMap<InstanceId, InstancePlan> {
+        let instances = self.node.into_iter().flat_map(|node| &node.instances);
+        let plan = |(index, instance): (&u32, &InstanceDecl)| {
+            let values = instance.values.iter().filter(|(name, _)| self.set(chosen, name).is_none());
+            let params = values.map(|(name, value)| (name.clone(), value.value.clone())).collect();
+            (InstanceId::new(self.name.clone(), *index), InstancePlan { params })
+        };
+        instances.map(plan).collect()
     }
 
     /// Declared parameters with their values, and the inputs of the run as parameters of each instance.
@@ -328,7 +340,11 @@ impl Planner<'_> {
             Owner::Own => (predefined(Level::Instance).or(predefined(Level::Node)), params),
         };
         let value = || values.get(name).and_then(|p| p.value.as_ref());
-        found.unwrap_or_else(|| value().is_some_and(|text| self.is_early(text, params, depth)))
+        let mut variants = self.layers.variants(name).filter(|_| reference.owner == Owner::Own);
+        found.unwrap_or_else(|| {
+            value().is_some_and(|text| self.is_early(text, params, depth))
+                && variants.all(|text| self.is_early(&text.value, params, depth))
+        })
     }
 }
 

@@ -571,3 +571,35 @@ nodes:
         assert_eq!(value(name, param), None, "{name} does not bind {param}");
     }
 }
+
+#[tokio::test]
+async fn single_instances_have_values_of_their_own_unless_the_launch_says_otherwise() {
+    let body = r#"nodes:
+  db: { image: images/base, cloud: local, publish: { name: { default: db } } }
+  web:
+    image: images/base
+    cloud: local
+    count: { default: 2, max: 4 }
+    params: { port: { type: port, default: 80 }, role: { default: follower } }
+    env: { ROLE: "${role}", PORT: "${port}" }
+    install: x
+    instances:
+      1: { params: { role: "leader of ${db.name}" } }
+      3: { params: { port: 83 } }
+"#;
+    let catalogue = with(&[BASE, ("application", "apps/roles", body)]).await;
+    let plan = catalogue.resolve("apps/roles", &LaunchOptions::default()).await.unwrap();
+    let web = node(&plan, "web");
+    let own = |web: &NodePlan, id: &str, name: &str| {
+        web.instances.get(&id.parse().unwrap()).and_then(|i| i.params.get(name)).map(ToString::to_string)
+    };
+    assert_eq!(own(web, "web.1", "role").as_deref(), Some("leader of ${db.name}"));
+    assert_eq!(own(web, "web.3", "port").as_deref(), Some("83"), "also of one that is not there yet");
+    let install = web.steps.iter().find(|step| step.step == "install").unwrap();
+    assert_eq!(install.env.keys().collect::<Vec<_>>(), ["PORT"], "one of them waits for another node");
+    let set = [("web:role".to_owned(), "all".to_owned())].into();
+    let plan = catalogue.resolve("apps/roles", &LaunchOptions { set, ..LaunchOptions::default() }).await.unwrap();
+    assert_eq!(own(node(&plan, "web"), "web.1", "role"), None);
+    let back: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(back, plan, "as it is kept with the run");
+}

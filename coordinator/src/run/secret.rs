@@ -164,7 +164,7 @@ impl Run {
             let live = self.instances.iter().filter(move |(id, i)| id.node == *node && i.is_live());
             live.flat_map(move |(id, _)| generated.clone().into_iter().map(|(name, n)| (Key::instance(id, name), n)))
         });
-        run.chain(nodes).filter(|(key, _)| never(key)).collect()
+        run.chain(nodes).filter(|(key, _)| never(key) && self.template(key).is_none()).collect()
     }
 
     /// Where the secret of a parameter is kept. What was chosen at launch for all instances of a node is kept

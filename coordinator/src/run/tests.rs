@@ -62,6 +62,7 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         ready: None,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        instances: BTreeMap::new(),
         imported: false,
     }
 }

@@ -97,7 +97,12 @@ impl Run {
 
     /// The text that the module gives to a parameter.
     pub(super) fn template(&self, key: &Key) -> Option<&Template> {
-        self.declared(key)?.value.as_ref()
+        let declared = self.declared(key)?;
+        let own = match &key.scope {
+            Scope::Instance(id) => self.node(id).and_then(|node| node.instances.get(id)?.params.get(&key.name)),
+            Scope::Run | Scope::Node(_) => None,
+        };
+        own.or(declared.value.as_ref())
     }
 
     /// True for what nobody waits for in the end: a value that is made of others, or that instances come.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use super::{
     fields::{self, FAMILIES, MOST_INSTANCES, Table},
-    model::{Application, Body, Component, Count, Module, Node, Packages, ReadyDecl, ScriptDecl, Spanned},
+    model::{
+        Application, Body, Component, Count, InstanceDecl, Module, Node, Packages, ReadyDecl, ScriptDecl, Spanned,
+    },
     params::ParamDecl,
     problem::{Problems, join},
     tree::{Data, Tree},
@@ -177,8 +179,14 @@ fn node(entry: &super::tree::Entry, problems: &mut Problems) -> Node {
         Some(one @ Tree { data: Data::Text(_), .. }) => vec![one],
         several => several.map(Tree::items).unwrap_or_default().iter().collect(),
     };
+    let instances = tree.get("instances").map(Tree::entries).unwrap_or_default().iter();
+    let instances = instances.filter_map(|e| {
+        let values = templates(e.value.get("params"));
+        Some((e.key.parse().ok()?, InstanceDecl { at: e.at, values }))
+    });
     Node {
         at: entry.at,
+        instances: instances.collect(),
         uses: tree.get("use").is_some(),
         component: component(tree, &path, &fields::NODE, problems),
         count: count(tree.get("count"), &join(&path, "count"), problems),

@@ -101,6 +101,8 @@ pub enum Names {
     Cloud,
     /// Package manager families.
     Family,
+    /// Ids of the instances of a node.
+    Index,
 }
 
 impl Table {
@@ -233,7 +235,7 @@ static NODE_ONLY: [Field; 6] = [
     )
     .was("parameterMappings"),
     later("tolerate", "how many failures to launch are tolerated").was("maxProvisioningFailures"),
-    later("instances", "what differs for single instances"),
+    now("instances", Kind::Map(Names::Index, &Kind::Fields(&INSTANCE)), "what differs for single instances, by id"),
     later("on_silent", "what happens when an instance falls silent"),
 ];
 
@@ -260,6 +262,17 @@ pub static APPLICATION: Table =
 pub static UNKNOWN: Table = Table { what: "a module", groups: &[&HEADER], others: None };
 /// A node of an application.
 pub static NODE: Table = Table { what: "a node", groups: &[&NODE_PARENT, &NODE_ONLY, &MACHINE, &WORK], others: None };
+
+/// One instance of a node.
+pub static INSTANCE: Table = Table {
+    what: "an instance",
+    groups: &[&[
+        now("params", Kind::Map(Names::Param, &Kind::Template), "values or references, instead of those of the node"),
+        later("size", "how large its machine is"),
+        later("cloud", "the cloud it runs on"),
+    ]],
+    others: None,
+};
 
 /// An input.
 pub static PARAM: Table = Table {
@@ -351,13 +364,14 @@ static POLICY: Table = Table {
 mod tests {
     use super::*;
 
-    const TABLES: [&Table; 12] = [
+    const TABLES: [&Table; 13] = [
         &PROJECT,
         &IMAGE,
         &COMPONENT,
         &APPLICATION,
         &UNKNOWN,
         &NODE,
+        &INSTANCE,
         &PARAM,
         &OUTPUT,
         &SIZE,

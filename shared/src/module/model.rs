@@ -212,6 +212,17 @@ pub struct Node {
     pub clouds: Vec<Spanned<String>>,
     /// Values and references for declared parameters.
     pub values: BTreeMap<String, Spanned<Template>>,
+    /// What differs for single instances, by id.
+    pub instances: BTreeMap<u32, InstanceDecl>,
+}
+
+/// What differs for one instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceDecl {
+    /// Where its id is.
+    pub at: Position,
+    /// Values and references for declared parameters.
+    pub values: BTreeMap<String, Spanned<Template>>,
 }
 
 /// How many instances a node has.

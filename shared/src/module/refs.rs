@@ -101,9 +101,27 @@ impl Scope<'_> {
 
     /// Values that a node gives to parameters.
     fn values(&self, name: &NodeName, node: &Node, path: &str, problems: &mut Problems) {
+        self.values_of(name, &node.values, path, problems);
+        for (id, instance) in &node.instances {
+            let path = join(&join(path, "instances"), &id.to_string());
+            if *id > node.count.max {
+                let message = format!("`{name}` has at most {} instances", node.count.max);
+                problems.add(instance.at, &path, message, Some("ids begin with 1".to_owned()));
+            }
+            self.values_of(name, &instance.values, &path, problems);
+        }
+    }
+
+    fn values_of(
+        &self,
+        name: &NodeName,
+        values: &BTreeMap<String, Spanned<Template>>,
+        path: &str,
+        problems: &mut Problems,
+    ) {
         let Some(own) = self.own else { return };
         let params = own.params();
-        for (key, value) in &node.values {
+        for (key, value) in values {
             let path = join(&join(path, "params"), key);
             let Some(param) = params.get(key.as_str()) else {
                 if own.complete {

@@ -198,7 +198,7 @@ fn the_head_of_a_file_is_checked() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change", "tolerate", "instances", "on_silent"] {
+    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change", "tolerate", "on_silent"] {
         let found = in_application(&format!("nodes:\n  n:\n    image: i\n    {key}: {{ whatever: [1] }}"));
         assert_eq!(found, [format!("4:5: `{key}` is not supported by this version yet")]);
     }

@@ -129,6 +129,7 @@ pub(super) fn plan(count: u32) -> Plan {
         ready: None,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        instances: BTreeMap::new(),
         imported: false,
     };
     Plan {

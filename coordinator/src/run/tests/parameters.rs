@@ -281,3 +281,24 @@ fn only_a_machine_of_its_own_is_told_whom_to_let_in() {
     let keys = |own| bench.run.agent_plan(&id("web.1"), own).expect("an instance").ssh_keys;
     assert_eq!((keys(true), keys(false)), (vec!["key".to_owned()], vec![]));
 }
+
+#[test]
+fn an_instance_may_have_a_value_of_its_own() {
+    use slipstream_shared::plan::InstancePlan;
+    let mut plan = with(&[("role", made_of("follower"))]);
+    let web = plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there");
+    let own = [("role".to_owned(), template("leader of ${client[any].port}"))].into();
+    web.instances.insert(id("web.2"), InstancePlan { params: own });
+    let client = plan.nodes.get_mut(&"client".parse().expect("valid")).expect("there");
+    client.params.insert("port".into(), ParamPlan::default());
+    let accepted =
+        Event::Accepted { plan: Box::new(plan.clone()), owner: "ann".into(), tags: vec![], ssh_keys: vec![] };
+    let json = serde_json::to_string(&record(1, T0, accepted.clone())).expect("serializes");
+    assert_eq!(serde_json::from_str::<Record>(&json).expect("reads back").event, accepted);
+    let mut bench = Bench::new(plan);
+    bench.settle();
+    assert_eq!(bench.run.value(&key("web.1:role")), Ok("follower".into()));
+    assert!(bench.run.value(&key("web.2:role")).is_err());
+    bench.happen(Event::ParameterSet { key: key("client.1:port"), value: "7".into() });
+    assert_eq!(bench.run.value(&key("web.2:role")), Ok("leader of 7".into()));
+}
