@@ -47,7 +47,7 @@ const TURN: usize = 1024;
 const LIVE: usize = 256;
 
 /// An ended run nobody asks about is put away after so long.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How an answer gets to who waits for it.
 #[derive(Debug)]

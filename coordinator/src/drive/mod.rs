@@ -255,6 +255,7 @@ impl Runs {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
+        active.retain(|_, h| !h.is_closed());
         active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
         Ok(id)
     }
