@@ -217,8 +217,8 @@ impl Client {
 
     /// Gives a parameter a value.
     pub async fn set_parameter(&self, run: &str, key: &Key, value: &str) -> Result<(), ClientError> {
-        let body = json(&SetParameter { value: value.to_owned(), if_revision: None });
-        self.done(Method::PUT, &parameter(run, key), body).await
+        let body = SetParameter { value: value.to_owned(), if_revision: None };
+        self.write_parameter(run, key, Some(&body), &request_id()).await.map(drop)
     }
 
     /// Gives a parameter a value if it still has that revision; else the problem `revision_mismatch` says
@@ -230,8 +230,22 @@ impl Client {
         value: &str,
         revision: u64,
     ) -> Result<Parameter, ClientError> {
-        let body = json(&SetParameter { value: value.to_owned(), if_revision: Some(revision) });
-        self.call(Method::PUT, &parameter(run, key), body, None).await
+        let body = SetParameter { value: value.to_owned(), if_revision: Some(revision) };
+        self.write_parameter(run, key, Some(&body), &request_id()).await
+    }
+
+    /// Writes a parameter, or takes its value away; once, however often it is called with the same
+    /// `idempotency` key, as after a lost answer. Answers with the parameter as it is then, which somebody
+    /// else may have written meanwhile.
+    pub async fn write_parameter(
+        &self,
+        run: &str,
+        key: &Key,
+        write: Option<&SetParameter>,
+        idempotency: &str,
+    ) -> Result<Parameter, ClientError> {
+        let (method, body) = write.map_or((Method::DELETE, Bytes::new()), |write| (Method::PUT, json(write)));
+        self.call(method, &parameter(run, key), body, HeaderValue::from_str(idempotency).ok()).await
     }
 
     /// The last values a parameter had, newest first.
@@ -241,7 +255,7 @@ impl Client {
 
     /// Takes a parameter's value away.
     pub async fn unset_parameter(&self, run: &str, key: &Key) -> Result<(), ClientError> {
-        self.done(Method::DELETE, &parameter(run, key), Bytes::new()).await
+        self.write_parameter(run, key, None, &request_id()).await.map(drop)
     }
 
     /// Aborts a run.
@@ -391,6 +405,12 @@ fn of(run: &str, rest: &str) -> String {
 
 fn parameter(run: &str, key: &Key) -> String {
     of(run, &format!("/parameters/{key}"))
+}
+
+/// A key of its own for a request that changes something: one that is sent again over a new connection, because
+/// the kept one broke, must not be made twice or be refused for what it has changed itself.
+fn request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 fn json<T: Serialize>(value: &T) -> Bytes {

@@ -57,6 +57,24 @@ async fn a_launch_carries_its_key_and_its_body() {
     assert!(asked.body.starts_with(r#"{"module":"apps/lamp""#), "{}", asked.body);
 }
 
+/// The transport sends a request again when a kept connection turns out to be closed. The coordinator may
+/// have made it already, and must know it again.
+#[tokio::test]
+async fn every_write_carries_a_key_of_its_own() {
+    let parameter = r#"{"key":"web.1:port","value":"80","type":"string","revision":7}"#;
+    let server = Server::start("h2", move |_| Reply::new(200, parameter));
+    let (client, key) = (client(&server), "web.1:port".parse().expect("valid"));
+    client.set_parameter("1a2b3c4d", &key, "80").await.expect("set");
+    client.set_parameter("1a2b3c4d", &key, "80").await.expect("set");
+    client.set_parameter_if("1a2b3c4d", &key, "80", 7).await.expect("set");
+    client.unset_parameter("1a2b3c4d", &key).await.expect("unset");
+    client.write_parameter("1a2b3c4d", &key, None, "my own").await.expect("unset");
+    let asked = server.asked();
+    let keys: std::collections::BTreeSet<_> = asked.iter().map(|a| a.headers["idempotency-key"].clone()).collect();
+    assert_eq!((asked.len(), keys.len()), (5, 5), "{keys:?}");
+    assert!(keys.iter().any(|key| key == "my own"));
+}
+
 #[tokio::test]
 async fn a_stranger_is_not_spoken_to() {
     let server = Server::start("h2", |_| Reply::new(200, HEALTH));

@@ -158,8 +158,9 @@ fn of_parameters() -> Vec<Route> {
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, InvalidRequest]),
         Route::delete(PATH, "unset_parameter", parameters::unset)
             .about("parameters", "Takes the value of a parameter away")
+            .header("Idempotency-Key", "The same key again in this run changes nothing")
             .json::<Parameter>(200, "It has its default, or no value")
-            .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, Aborted, RunEnded, InvalidRequest]),
+            .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, KeyReused, Aborted, RunEnded, InvalidRequest]),
         Route::post("/api/v1/runs/{run}/wait", "wait_for_conditions", parameters::wait)
             .about("parameters", "Waits until conditions hold, all at the same time")
             .takes::<WaitRequest>()

@@ -121,9 +121,12 @@ pub(super) async fn unset(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
     PathOf((run, key)): PathOf<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Json<Parameter>, ApiError> {
+    let request = idempotency_key(&headers)?.map(number);
     let (run, key) = find(&app, &run, &key).await?;
-    Ok(Json(run.set(Author::User(user.name), key, None).await?))
+    let write = Write { key, value: None, if_revision: None, request };
+    Ok(Json(run.write(Author::User(user.name), write).await?))
 }
 
 async fn find(app: &Shared, run: &str, key: &str) -> Result<(RunHandle, Key), ApiError> {
