@@ -3,6 +3,7 @@
 mod end;
 mod events;
 mod launch;
+mod life;
 mod logs;
 mod reports;
 mod show;
@@ -97,6 +98,37 @@ pub(crate) enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Says why a run is not where it is to be: what each machine lacks, since when, and until when
+    #[command(after_help = "Example:\n  slipstream run why 1a2b3c4d")]
+    Why {
+        /// Id of the run, short or full
+        run: String,
+    },
+    /// Says how long a run lives from now; then it is terminated
+    #[command(after_help = "Examples:\n  slipstream run lease 1a2b3c4d 8h\n  \
+        slipstream run lease 1a2b3c4d --end 2030-01-31T18:00:00Z\n  slipstream run lease 1a2b3c4d --never")]
+    Lease {
+        /// Id of the run, short or full
+        run: String,
+        /// From now, as in 8h
+        #[arg(value_parser = duration, required_unless_present_any = ["end", "never"], conflicts_with_all = ["end", "never"])]
+        within: Option<Duration>,
+        /// When it ends: a time such as 2030-01-31T18:00:00Z, or `now`
+        #[arg(long, value_parser = life::end)]
+        end: Option<life::End>,
+        /// It ends only when it is terminated
+        #[arg(long, conflicts_with = "end")]
+        never: bool,
+    },
+    /// Gives up on machines that cannot be removed: the run ends, and what it leaves is listed
+    #[command(after_help = "Example:\n  slipstream run abandon 1a2b3c4d --yes")]
+    Abandon {
+        /// Id of the run, short or full
+        run: String,
+        /// Really: nobody will look after those machines any more
+        #[arg(long)]
+        yes: bool,
+    },
     /// Aborts a run: its scripts end, what then stays is as its keep-running policy says
     #[command(after_help = "Examples:\n  slipstream run abort 1a2b3c4d 'wrong version'\n  \
         slipstream run abort 1a2b3c4d --cancel")]
@@ -152,6 +184,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
+        Command::Why { run } => life::why(context, &client, &run).await,
+        Command::Lease { run, within, end, never } => {
+            life::lease(context, &client, &run, &life::request(within, end, never)).await
+        }
+        Command::Abandon { run, yes } => life::abandon(context, &client, &run, yes).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,
         Command::Reports { run, dir } => reports::run(context, &client, &run, dir.as_deref()).await,
         Command::Console { run, instance } => reports::console(context, &client, &run, instance).await,

@@ -15,8 +15,8 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite, Problem, ReportInfo,
-        RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite,
+        Problem, ReportInfo, RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest, Why,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -267,6 +267,21 @@ impl Client {
     /// Takes the abort of a run back.
     pub async fn cancel_abort(&self, run: &str) -> Result<(), ClientError> {
         self.done(Method::DELETE, &of(run, "/abort"), Bytes::new()).await
+    }
+
+    /// Why a run is not where it is to be.
+    pub async fn why(&self, run: &str) -> Result<Why, ClientError> {
+        self.get(&of(run, "/why")).await
+    }
+
+    /// Gives a run another lease.
+    pub async fn set_lease(&self, run: &str, lease: &LeaseRequest) -> Result<RunDetail, ClientError> {
+        self.call(Method::PUT, &of(run, "/lease"), json(lease), None).await
+    }
+
+    /// Gives up on the machines of a run that cannot be removed.
+    pub async fn abandon(&self, run: &str) -> Result<RunDetail, ClientError> {
+        self.call(Method::POST, &of(run, "/abandon"), Bytes::new(), None).await
     }
 
     /// The events of a run after number `after`, those that have happened and those to come.

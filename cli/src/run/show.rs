@@ -51,8 +51,22 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
         heading(&context.screen, &run)?;
         machines(&context.screen, &run)?;
         outputs(&context.screen, &run)?;
+        if !run.left.is_empty() {
+            context.screen.line("")?;
+            context.screen.table(&left(&run), "")?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// What an abandoned run has left behind.
+pub(super) fn left(run: &RunDetail) -> Table {
+    let mut table = Table::new(&["LEFT BEHIND", "CLOUD", "NAME", "MACHINE"]);
+    for one in &run.left {
+        let machine = one.machine.as_deref().unwrap_or_default();
+        table.row([one.instance.to_string().into(), (&one.cloud).into(), (&one.name).into(), machine.into()]);
+    }
+    table
 }
 
 /// What a run that was watched has come to.
@@ -102,6 +116,16 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     )?;
     if let Some(reason) = &summary.abort {
         pair(screen, "abort", &screen.out.tone(Tone::Bad, &one_line(reason)))?;
+    }
+    if let Some(trouble) = &run.trouble {
+        let now = Timestamp::now();
+        let when = format!("since {}, next try in {}", age(trouble.since, now), age(now, trouble.next_try));
+        let text = format!("{} ({when})", one_line(&trouble.message));
+        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &text))?;
+    }
+    if let Some(end) = run.lease_end.filter(|_| !summary.state.is_final()) {
+        let left = age(Timestamp::now(), end);
+        pair(screen, "lease", &format!("until {end:.0}, {left} left; move it with: slipstream run lease"))?;
     }
     let ago = age(summary.created, Timestamp::now());
     pair(screen, "launched", &format!("{:.0} by {}, {ago} ago", summary.created, one_line(&summary.owner)))?;
@@ -193,7 +217,7 @@ fn tone(run: &RunSummary) -> Tone {
     }
 }
 
-fn age(since: Timestamp, now: Timestamp) -> String {
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
     let millis = now.as_millisecond() - since.as_millisecond();
     if millis < 60_000 { format!("{}s", millis.max(0) / 1000) } else { seconds(millis) }
 }

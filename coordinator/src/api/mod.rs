@@ -10,6 +10,7 @@ mod events;
 mod extract;
 mod health;
 mod launch;
+mod life;
 mod logs;
 mod modules;
 pub mod openapi;
@@ -21,8 +22,8 @@ mod runs;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite, ReportInfo,
-        RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite,
+        ReportInfo, RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -103,6 +104,19 @@ fn of_runs() -> Vec<Route> {
             .about("runs", "Asks for the end of a run: its machines are removed. Asking twice changes nothing")
             .empty(202, "It will end")
             .fails(&[RunNotFound, RunAmbiguous]),
+        Route::get("/api/v1/runs/{run}/why", "why_run", life::why)
+            .about("runs", "Says why a run is not where it is to be: what each instance lacks, since when, until when")
+            .json::<Why>(200, "The first milestone that each instance lacks")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::put("/api/v1/runs/{run}/lease", "set_lease", life::set_lease)
+            .about("runs", "Says how long a run lives: one of `seconds` from now, `end`, and `never`")
+            .takes::<LeaseRequest>()
+            .json::<RunDetail>(200, "The run with its new `lease_end`")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidValue, InvalidRequest, MediaType, TooLarge]),
+        Route::post("/api/v1/runs/{run}/abandon", "abandon_run", life::abandon)
+            .about("runs", "Gives up on machines that cannot be removed: the run ends, and `left` says what it leaves")
+            .json::<RunDetail>(200, "The run as it has ended")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, Conflict]),
         Route::post("/api/v1/runs/{run}/abort", "abort_run", runs::abort)
             .about("runs", "Aborts a run. The first reason counts")
             .takes::<AbortRequest>()

@@ -9,6 +9,8 @@ use slipstream_shared::{
     plan::KeepRunning,
 };
 
+use crate::run::lease::LONGEST;
+
 /// What is chosen at launch; what is not chosen, the module says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaunchOptions {
@@ -25,6 +27,8 @@ pub struct LaunchOptions {
     pub keep_running: Option<KeepRunning>,
     /// From launch to Ready, in seconds.
     pub timeout: Option<u64>,
+    /// How long the run lives, in seconds.
+    pub lease: Option<u64>,
 }
 
 impl From<&LaunchRequest> for LaunchOptions {
@@ -36,6 +40,7 @@ impl From<&LaunchRequest> for LaunchOptions {
             count: request.count.clone(),
             keep_running: request.keep_running,
             timeout: request.timeout,
+            lease: request.lease,
         }
     }
 }
@@ -73,6 +78,9 @@ impl<'a> Chosen<'a> {
         }
         if options.timeout == Some(0) {
             chosen.reasons.push("a timeout of 0 s leaves no time to start".to_owned());
+        }
+        if options.lease.is_some_and(|lease| lease == 0 || lease > LONGEST) {
+            chosen.reasons.push(format!("a lease has 1 to {LONGEST} s (ten years)"));
         }
         chosen
     }

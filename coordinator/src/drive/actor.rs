@@ -179,6 +179,13 @@ impl Actor {
         self.retry.values().map(|(at, _)| *at).filter(|at| *at > now).min()
     }
 
+    /// When what has failed on a cloud is tried again; none: nothing has failed.
+    fn next_try(&self) -> Option<jiff::Timestamp> {
+        let failed = self.retry.values().filter(|(_, failures)| *failures > 0).map(|(at, _)| *at);
+        let at = failed.chain(self.watches.next_after_failure()).min()?;
+        Some(self.run.shown(at.max(self.now())))
+    }
+
     /// Ends what others wait for: they come back when the coordinator does.
     fn say_goodbye(&mut self) {
         for waiter in self.waiters.take(|_| true) {
@@ -230,6 +237,7 @@ impl Actor {
                 }
             }
             Message::Outcome(outcome) => self.outcome(turn, outcome),
+            Message::NextTry(reply) => drop(reply.send(self.next_try())),
         }
     }
 
@@ -255,6 +263,8 @@ impl Actor {
                 return Err(Refused::Gone(format!("run {id} has ended ({state})")).into());
             }
             UserChange::Terminate => self.run.request_termination(),
+            UserChange::Abandon => self.run.abandon()?,
+            UserChange::Lease { seconds } => self.run.set_lease(*seconds)?,
         };
         for event in events {
             self.record(turn, by.clone(), op, event);

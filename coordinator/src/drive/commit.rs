@@ -139,6 +139,10 @@ impl Actor {
             match &record.event {
                 Event::AbortRaised { reason, .. } => self.links.tell_all(&Down::Abort { reason: reason.clone() }),
                 Event::AbortCancelled => self.links.tell_all(&Down::AbortCancelled),
+                Event::ReplaceIntended { instance, .. } => {
+                    self.waiters.withdraw_all(instance);
+                    self.links.dismiss(instance, "this machine is being replaced");
+                }
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }

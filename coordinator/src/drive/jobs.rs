@@ -57,6 +57,9 @@ impl Actor {
         let wanted: std::collections::BTreeSet<&Command> = commands.iter().collect();
         self.retry.retain(|command, _| wanted.contains(command));
         self.watches.keep(&wanted);
+        if !wanted.contains(&Command::Report) {
+            self.watches.reports_are_over();
+        }
         for command in commands {
             if self.running.contains(&command) || self.retry.get(&command).is_some_and(|(at, _)| *at > now) {
                 continue;
@@ -167,12 +170,19 @@ impl Actor {
             Outcome::Terminated { instance, result } => {
                 let command = Command::Terminate(instance);
                 self.running.remove(&command);
+                if self.run.state.is_final() {
+                    return;
+                }
                 // Asked again if the machine is still there after a while.
                 self.try_again(turn, command, result.err().as_ref(), 10_000);
             }
             Outcome::Watched { cloud, result } => self.watched(turn, &cloud, result),
             Outcome::Released(result) => {
                 self.running.remove(&Command::Release);
+                // It may have been abandoned meanwhile.
+                if self.run.state.is_final() {
+                    return;
+                }
                 if let Ok(true) = result {
                     let state = self.run.final_state();
                     self.record(turn, Author::System, None, Event::StateChanged { state });
@@ -185,7 +195,9 @@ impl Actor {
 
     fn launched(&mut self, turn: &mut Turn, instance: InstanceId, attempt: u32, result: Result<String, CloudError>) {
         self.running.remove(&Command::Launch(instance.clone()));
-        if self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended) {
+        if self.run.state.is_final()
+            || self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended)
+        {
             return;
         }
         if result.is_ok() {

@@ -41,12 +41,15 @@ struct Watch {
     next: Option<Millis>,
     pace: Millis,
     soon: bool,
+    /// The last look has failed.
+    failed: bool,
 }
 
 impl Watches {
     /// True if a look is due; it is then under way.
     pub(super) fn begin(&mut self, cloud: &str, soon: bool, now: Millis) -> bool {
-        let watch = self.clouds.entry(cloud.to_owned()).or_insert(Watch { next: Some(now), pace: SOON, soon });
+        let watch =
+            self.clouds.entry(cloud.to_owned()).or_insert(Watch { next: Some(now), pace: SOON, soon, failed: false });
         if soon && !watch.soon {
             (watch.pace, watch.next) = (SOON, watch.next.map(|_| now));
         }
@@ -58,8 +61,9 @@ impl Watches {
         due
     }
 
-    fn end(&mut self, cloud: &str, now: Millis) {
+    fn end(&mut self, cloud: &str, failed: bool, now: Millis) {
         if let Some(watch) = self.clouds.get_mut(cloud) {
+            watch.failed = failed;
             watch.pace = if watch.soon { (watch.pace * 5 / 4).min(SLOWEST_SOON) } else { LATER };
             watch.next = Some(now + watch.pace);
         }
@@ -76,6 +80,16 @@ impl Watches {
         self.clouds.values().filter_map(|w| w.next).min()
     }
 
+    /// When a cloud that could not be looked at is looked at again. Now, while it is.
+    pub(super) fn next_after_failure(&self) -> Option<Millis> {
+        self.clouds.values().filter(|w| w.failed).map(|w| w.next.unwrap_or(0)).min()
+    }
+
+    /// The reports that were asked for are there, or too late: the next ones are asked for anew.
+    pub(super) fn reports_are_over(&mut self) {
+        self.asked.clear();
+    }
+
     /// True the first time it is called for an instance.
     pub(super) fn ask_once(&mut self, id: &InstanceId) -> bool {
         self.asked.insert(id.clone())
@@ -85,7 +99,10 @@ impl Watches {
 impl Actor {
     /// Records what a look at a cloud has shown.
     pub(super) fn watched(&mut self, turn: &mut Turn, cloud: &str, result: Result<Vec<Observed>, CloudError>) {
-        self.watches.end(cloud, self.now());
+        self.watches.end(cloud, result.is_err(), self.now());
+        if self.run.state.is_final() {
+            return;
+        }
         let observed = match result {
             Ok(observed) => observed,
             Err(e) => return self.trouble(turn, format!("cannot look at cloud `{cloud}`: {e}")),
@@ -172,14 +189,13 @@ impl Actor {
         }
         let event = Event::MachineGone { instance: id.clone(), attempt, unexpected };
         self.record(turn, Author::System, None, event);
+        // Those of another launch are counted anew.
+        self.watches.misses.remove(id);
     }
 
     /// A machine that was needed is not there any more.
     fn lost(&mut self, turn: &mut Turn, id: &InstanceId, reason: &str) {
-        if self.run.reached_ready {
-            return self.trouble(turn, format!("{id}: {reason}"));
-        }
-        for event in self.run.raise_abort(Some(id.clone()), &format!("{id} is lost: {reason}")) {
+        for event in self.run.lose(id, reason) {
             self.record(turn, Author::System, None, event);
         }
     }

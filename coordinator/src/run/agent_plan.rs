@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use slipstream_shared::{
     id::InstanceId,
     link::{AgentPlan, AgentStep},
-    plan::{ReadyCheck, ReadyPlan, StepPlan},
+    parameter::Key,
+    plan::{ReadyCheck, ReadyPlan, Start, StepPlan},
 };
 
-use super::{Run, value::Evaluated};
+use super::{
+    Instance, Run,
+    value::{Evaluated, Leaf},
+};
 
 /// The variable that holds the port or URL of the ready check.
 pub const READY_VARIABLE: &str = "SLIPSTREAM_READY";
@@ -19,7 +23,8 @@ impl Run {
     #[must_use]
     pub fn agent_plan(&self, id: &InstanceId, own_machine: bool) -> Option<AgentPlan> {
         let (node, instance) = (self.node(id)?, self.instances.get(id)?);
-        let steps = self.scripts(id).map(|(_, step)| agent_step(step)).collect();
+        let steps =
+            self.scripts(id).map(|(index, step)| agent_step(step, index == 0 && self.starts_together())).collect();
         let finished = instance.steps.iter().filter_map(|(i, s)| s.result.clone().map(|r| (*i, r))).collect();
         Some(AgentPlan {
             steps,
@@ -52,11 +57,30 @@ impl Run {
         env
     }
 
+    /// Whether first steps wait for the others. What comes later finds the others there.
+    fn starts_together(&self) -> bool {
+        self.plan.policy.start == Start::Together && !self.reached_ready
+    }
+
+    /// Nothing, or the instances without an address that are not given up.
+    fn all_have_addresses(&self) -> Evaluated<()> {
+        let has = |i: &Instance| i.public.is_some() || i.private.is_some();
+        let lacking = self.instances.iter().filter(|(_, i)| i.is_live() && !has(i));
+        // One of them may be given up instead.
+        let leaves: Vec<Leaf> = lacking
+            .flat_map(|(id, _)| [Leaf::Value(Key::instance(id, "address")), Leaf::Members(id.node.clone())])
+            .collect();
+        if leaves.is_empty() { Ok(()) } else { Err(leaves) }
+    }
+
     /// What the agent asked for about a step: its environment, or, once the step has succeeded, what its
     /// ready check is to try.
     pub fn agent_env(&self, id: &InstanceId, index: u32) -> Evaluated<BTreeMap<String, String>> {
         let done = self.instances.get(id).and_then(|i| i.steps.get(&index)).and_then(|s| s.result.as_ref());
         let ready = self.node(id).and_then(|n| n.ready.as_ref());
+        if index == 0 && done.is_none() && self.starts_together() {
+            self.all_have_addresses()?;
+        }
         let mut env = match self.scripts(id).find(|(i, _)| *i == index) {
             Some((_, step)) => self.environment(id, step)?,
             None => BTreeMap::new(),
@@ -70,8 +94,8 @@ impl Run {
     }
 }
 
-fn agent_step(step: &StepPlan) -> AgentStep {
-    let gated = !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
+fn agent_step(step: &StepPlan, together: bool) -> AgentStep {
+    let gated = together || !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
     let literals = step.env.iter().filter_map(|(k, t)| Some((k.clone(), t.as_literal()?.to_owned())));
     AgentStep {
         step: step.step.clone(),

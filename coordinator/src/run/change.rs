@@ -6,6 +6,7 @@ use slipstream_shared::{
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
     predefined::{self, Level},
+    state::Failure,
 };
 
 use super::{Machine, Run};
@@ -60,6 +61,9 @@ pub enum Refused {
         /// Why.
         reason: String,
     },
+    /// The run is not in a state for that.
+    #[error("{0}")]
+    NotNow(String),
     /// The run has ended, or the instance is gone.
     #[error("{0}")]
     Gone(String),
@@ -77,7 +81,7 @@ impl Refused {
             Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
             Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Reused => RefusedCode::Invalid,
             Refused::Changed { .. } => RefusedCode::Changed,
-            Refused::Denied { .. } => RefusedCode::Denied,
+            Refused::Denied { .. } | Refused::NotNow(_) => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
             Refused::Gone(_) => RefusedCode::Gone,
         }
@@ -167,14 +171,11 @@ impl Run {
         }
     }
 
-    /// The events of an abort; none if the run is aborted already (the first reason wins) or has ended.
+    /// The events of an abort that somebody, or a script, asks for. The first reason counts; that of an instance
+    /// is kept beside it.
     #[must_use]
     pub fn raise_abort(&self, instance: Option<InstanceId>, reason: &str) -> Vec<Event> {
-        if self.abort.is_some() || self.state.is_final() {
-            return vec![];
-        }
-        let reason = if reason.is_empty() { "(unspecified)" } else { reason };
-        vec![Event::AbortRaised { instance, reason: shorten(reason) }]
+        self.raise_abort_for(Failure::Aborted, instance, reason)
     }
 
     /// The events of taking an abort back; none if there is none.
@@ -228,9 +229,11 @@ impl Run {
             Change::Unknown => {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }
-            Change::NotReady { reason } => {
-                Ok(self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}")))
-            }
+            Change::NotReady { reason } => Ok(self.raise_abort_for(
+                Failure::NotReady,
+                Some(id.clone()),
+                &format!("{id} did not become ready: {reason}"),
+            )),
         }
     }
 
@@ -244,10 +247,11 @@ impl Run {
         let step = self.step_name(id, index, by)?;
         let mut events =
             vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
-        if !result.succeeded() && index < self.deploy_steps(id) {
-            events.extend(
-                self.raise_abort(Some(id.clone()), &format!("Failed running '{step}' script on '{id}': {result}")),
-            );
+        // One that was ended by the abort of another has not failed by itself.
+        let ended_by_abort = self.abort.is_some() && result.cause.as_deref() == Some("aborted");
+        if !result.succeeded() && index < self.deploy_steps(id) && !ended_by_abort {
+            let reason = format!("Failed running '{step}' script on '{id}': {result}");
+            events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));
         }
         Ok(events)
     }
@@ -263,7 +267,7 @@ fn denied(who: &Author, what: String) -> Refused {
 }
 
 /// Reasons are shown in lists: the middle of a long one is left out.
-fn shorten(reason: &str) -> String {
+pub(super) fn shorten(reason: &str) -> String {
     const MOST: usize = 2000;
     if reason.len() <= MOST {
         return reason.to_owned();

@@ -13,7 +13,7 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, refusal, request, value::Leaf};
+use super::{Instance, Machine, Run, StepState, Stored, any, lease::Lease, refusal, request, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -42,6 +42,12 @@ impl Run {
             state: RunState::Initializing,
             since: at,
             reached_ready: false,
+            succeeded: false,
+            leaves: false,
+            undecided: false,
+            lease: plan.policy.lease.map(|seconds| Lease::new(at, seconds)),
+            left: vec![],
+            trouble_since: at,
             abort: None,
             terminate: None,
             values: BTreeMap::new(),
@@ -80,21 +86,22 @@ impl Run {
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;
-                self.reached_ready |= *state == RunState::Ready;
+                self.enter(*state);
                 vec![Leaf::Value(Key::run("state"))]
             }
             Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
             Event::ParameterUnset { key } => self.store(key, None, record),
-            Event::AbortRaised { instance, reason } => {
-                if self.abort.is_none() {
-                    self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
-                }
-                let own = instance.as_ref().map(|i| Leaf::Value(Key::instance(i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::AbortRaised { .. } | Event::InstanceAborted { .. } | Event::AbortCancelled => {
+                self.change_abort(&record.event, at)
             }
-            Event::AbortCancelled => {
-                let own = self.abort.take().and_then(|a| a.instance).map(|i| Leaf::Value(Key::instance(&i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::LeaseSet { .. } | Event::LeaseEnding { .. } | Event::LeaseEnded => {
+                self.change_lease(&record.event, at);
+                vec![]
+            }
+            Event::ReplaceIntended { instance, .. } => self.begin_replacement(instance, record),
+            Event::Abandoned { left } => {
+                self.left.clone_from(left);
+                vec![]
             }
             Event::TerminateRequested => {
                 self.terminate.get_or_insert(at);
@@ -106,6 +113,7 @@ impl Run {
             }
             Event::Trouble { message } => {
                 self.trouble = Some(message.clone());
+                self.trouble_since = at;
                 vec![]
             }
             of_instance => {
@@ -124,11 +132,7 @@ impl Run {
     fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
         let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
         self.values.insert(key.clone(), stored);
-        let writes = self.writes.entry(key.clone()).or_default();
-        writes.push_back(record.seq);
-        if writes.len() > HISTORY {
-            writes.pop_front();
-        }
+        remember_write(&mut self.writes, key, record.seq);
         vec![Leaf::Value(key.clone())]
     }
 
@@ -138,7 +142,8 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                *instance = Instance { attempt: *attempt, ..planned(instance.ordinal, at) };
+                let replacing = instance.replacing;
+                *instance = Instance { attempt: *attempt, replacing, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -161,6 +166,7 @@ impl Run {
             }
             Event::Enrolled { key, agent, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
+                (instance.reached, instance.replacing) = (at, false);
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)], values(&["complete"])].concat()
             }
             Event::EnrolmentRefused { reason, .. } => {
@@ -169,15 +175,18 @@ impl Run {
             }
             Event::StepStarted { index, .. } => {
                 instance.steps.insert(*index, StepState { started: at, result: None });
+                instance.reached = at;
                 values(&["complete"])
             }
             Event::StepFinished { index, result, .. } => {
                 let step = instance.steps.entry(*index).or_insert(StepState { started: at, result: None });
                 step.result = Some(result.clone());
+                instance.reached = at;
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)], values(&["complete"])].concat()
             }
             Event::InstanceReady { .. } => {
                 instance.ready = true;
+                instance.reached = at;
                 vec![Leaf::Milestone(id.clone(), NeedMilestone::Ready)]
             }
             Event::WaitBegan { on, .. } => {
@@ -195,6 +204,12 @@ impl Run {
             Event::ReportFinished { .. } => {
                 instance.reported = true;
                 vec![]
+            }
+            Event::InstanceGivenUp { reason, .. } => {
+                instance.given_up = Some(reason.clone());
+                instance.replacing = false;
+                instance.waits.clear();
+                values(&["vmstate"])
             }
             Event::InstanceSilent { .. } => {
                 instance.silent = Some(at);
@@ -225,6 +240,16 @@ impl Instance {
     fn become_(&mut self, machine: Machine, at: Millis) {
         self.machine = machine;
         self.since = at;
+        self.reached = at;
+    }
+}
+
+/// Keeps the number of a write, so that it can be looked up.
+pub(super) fn remember_write(writes: &mut BTreeMap<Key, VecDeque<u64>>, key: &Key, seq: u64) {
+    let writes = writes.entry(key.clone()).or_default();
+    writes.push_back(seq);
+    if writes.len() > HISTORY {
+        writes.pop_front();
     }
 }
 
@@ -233,7 +258,7 @@ fn instances(plan: &Plan, at: Millis) -> BTreeMap<InstanceId, Instance> {
     ids.zip(1..).map(|(id, ordinal)| (id, planned(ordinal, at))).collect()
 }
 
-fn planned(ordinal: u32, at: Millis) -> Instance {
+pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
     Instance {
         ordinal,
         attempt: 0,
@@ -253,5 +278,9 @@ fn planned(ordinal: u32, at: Millis) -> Instance {
         waits: BTreeMap::new(),
         refused: None,
         silent: None,
+        reached: at,
+        abort: None,
+        given_up: None,
+        replacing: false,
     }
 }

@@ -8,13 +8,18 @@ pub mod agent_plan;
 pub mod any;
 pub mod change;
 pub mod condition;
+pub mod deadline;
 pub mod decide;
+pub mod ending;
 pub mod fold;
 pub mod health;
+pub mod lease;
+pub mod loss;
 pub mod refusal;
 pub mod request;
 pub mod value;
 pub mod view;
+pub mod why;
 
 #[cfg(test)]
 mod tests;
@@ -23,15 +28,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
-    event::{Author, StepResult},
+    event::{Author, LeftBehind, StepResult},
     id::{AttemptKey, InstanceId, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
-    state::RunState,
+    state::{Failure, RunState},
 };
 
-use self::{any::Chosen, request::Requested};
+use self::{any::Chosen, lease::Lease, request::Requested};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -64,6 +69,24 @@ pub struct Run {
     pub since: Millis,
     /// True once it was Ready.
     pub reached_ready: bool,
+    /// True once it was Ready without being aborted.
+    #[serde(default)]
+    pub succeeded: bool,
+    /// Ready, and its machines do not stay: decided when it became so.
+    #[serde(default)]
+    pub leaves: bool,
+    /// Aborted while it was Ready: whether its machines stay is to be decided anew.
+    #[serde(default)]
+    pub undecided: bool,
+    /// Until when it lives.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    /// What may still be there of it, once it was abandoned.
+    #[serde(default)]
+    pub left: Vec<LeftBehind>,
+    /// When the last trouble was recorded.
+    #[serde(default)]
+    pub trouble_since: Millis,
     /// Why it is aborted, if it is.
     pub abort: Option<Abort>,
     /// When its end was asked for.
@@ -95,6 +118,9 @@ pub struct Abort {
     pub instance: Option<InstanceId>,
     /// Why.
     pub reason: String,
+    /// The word for it.
+    #[serde(default)]
+    pub failure: Option<Failure>,
     /// When.
     pub at: Millis,
 }
@@ -153,6 +179,18 @@ pub struct Instance {
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
+    /// When it came to its last milestone.
+    #[serde(default)]
+    pub reached: Millis,
+    /// Why it has failed, where the run was aborted for another reason.
+    #[serde(default)]
+    pub abort: Option<String>,
+    /// Why it is given up, if it is.
+    #[serde(default)]
+    pub given_up: Option<String>,
+    /// Its machine is lost and another one will be launched in its place.
+    #[serde(default)]
+    pub replacing: bool,
 }
 
 /// What the machine of an instance does.
@@ -235,7 +273,8 @@ impl Instance {
     /// True while it takes part in the run.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_))
+        let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
+        self.given_up.is_none() && (there || self.replacing)
     }
 
     /// True while one of its scripts runs.

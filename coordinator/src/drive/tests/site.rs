@@ -17,7 +17,7 @@ use slipstream_shared::{
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
     link::{Change, Down, HEARTBEAT_SECONDS, Up},
-    plan::{Category, Network, NodePlan, ParamPlan, Plan, Policy, Size, StepPlan},
+    plan::{Category, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Size, StepPlan},
     state::RunState,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -126,6 +126,8 @@ pub(super) fn plan(count: u32) -> Plan {
         }],
         report: vec![],
         ready: None,
+        tolerate: 0,
+        on_silent: OnSilent::Wait,
     };
     Plan {
         module: "test@1".into(),
