@@ -53,10 +53,16 @@ test: build image-small ## everything but Debian VMs
 test-vm: build image ## the tutorial on Debian VMs (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
 
+bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
+	@packaging/install-deps.sh build bench
+	cargo build --profile measure -p slipstream-bench
+	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm bench golden clean

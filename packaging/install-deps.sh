@@ -11,6 +11,7 @@ groups:
   build   compile SlipStream
   vm      run VMs on this machine (the qemu connector, make test)
   image   make the Debian reference image
+  bench   measure beside etcd (make bench)
 
 --check-only, or NO_INSTALL=1 in the environment: install nothing, name what
 is missing and the command that installs it, and exit 1.
@@ -40,6 +41,7 @@ image|cpio|cpio|packing its initrd
 image|depmod|kmod|resolving its kernel modules
 image|zstd|zstd|reading packages and kernel modules
 image|xz|xz-utils|reading packages and kernel modules
+bench|etcd|etcd-server|the server that the coordinator is measured beside
 END
 }
 
@@ -60,7 +62,7 @@ for arg in "$@"; do
     case $arg in
     --check-only) check_only=1 ;;
     -h | --help) usage; exit 0 ;;
-    build | vm | image) groups="$groups $arg" ;;
+    build | vm | image | bench) groups="$groups $arg" ;;
     *) echo "install-deps: unknown group or option: $arg" >&2; usage >&2; exit 2 ;;
     esac
 done

@@ -118,6 +118,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
             match parameter.value {
                 Some(value) if !context.screen.is_json() => context.screen.line(&value)?,
                 Some(_) => {}
+                None if parameter.broken.is_some() => {
+                    return Err(fail(Exit::NotFound, parameter.broken.unwrap_or_default()));
+                }
                 None => {
                     return Err(fail(Exit::NotFound, format!("{key} of run {run} is not set; --wait 5m waits for it")));
                 }
@@ -167,9 +170,10 @@ async fn list(context: &Context, run: &str, prefix: &str) -> anyhow::Result<()> 
     }
     let mut table = Table::new(&["PARAMETER", "VALUE", "BY"]);
     for parameter in &items {
-        let value = match &parameter.value {
-            Some(value) => Cell::from(value),
-            None => Cell::toned("(not set)", Tone::Dim),
+        let value = match (&parameter.value, &parameter.broken) {
+            (Some(value), _) => Cell::from(value),
+            (None, Some(why)) => Cell::toned(why, Tone::Bad),
+            (None, None) => Cell::toned("(not set)", Tone::Dim),
         };
         let by = parameter.by.as_ref().map(ToString::to_string).unwrap_or_default();
         table.row([parameter.key.to_string().into(), value, by.into()]);

@@ -186,13 +186,16 @@ pub struct RunDetail {
     /// Its results, as far as they are known.
     #[serde(default)]
     pub outputs: BTreeMap<String, Option<String>>,
+    /// What does not work and has not ended the run: the last trouble, and results that cannot be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
     /// When it is terminated by itself; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub lease_end: Option<Timestamp>,
-    /// What does not work, while it is tried again.
+    /// What does not work and is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<TroubleInfo>,
+    pub retrying: Option<TroubleInfo>,
     /// What may still be there of a run that was abandoned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftBehind>,
@@ -339,6 +342,9 @@ pub struct Parameter {
     /// Its value; absent when it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Why there is no value, where it cannot be made of those it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     /// What values it takes.
     #[serde(rename = "type", default)]
     pub kind: ParamType,

@@ -11,6 +11,7 @@ pub mod error_chain;
 pub mod event;
 pub mod http;
 pub mod id;
+pub mod limits;
 pub mod link;
 pub mod module;
 pub mod parameter;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{InstanceId, InvalidId, NodeName},
+    module::units,
     predefined::{self, Level},
 };
 
@@ -161,6 +162,14 @@ pub enum ParamType {
     Port,
     /// One of the listed words.
     Enum(Vec<String>),
+    /// Bytes with a unit, such as `4GiB`.
+    Size,
+    /// A time with units, such as `1h30m`.
+    Duration,
+    /// Any text that only those may read whose module binds it.
+    Secret,
+    /// A JSON document.
+    Json,
 }
 
 /// Why a value does not fit its parameter.
@@ -178,6 +187,24 @@ pub enum InvalidValue {
         /// What the type asks for.
         expected: String,
     },
+    /// Less than its module allows.
+    #[error("the value is less than {min}")]
+    TooSmall {
+        /// The smallest one.
+        min: String,
+    },
+    /// More than its module allows.
+    #[error("the value is more than {max}")]
+    TooLarge {
+        /// The largest one.
+        max: String,
+    },
+    /// Not of the form its module asks for.
+    #[error("the value does not match `{pattern}`")]
+    NoMatch {
+        /// A regular expression for the whole value.
+        pattern: String,
+    },
 }
 
 impl ParamType {
@@ -190,7 +217,7 @@ impl ParamType {
             return Err(InvalidValue::TooLong { size: value.len() });
         }
         let (ok, expected) = match self {
-            ParamType::String | ParamType::Text => return Ok(()),
+            ParamType::String | ParamType::Text | ParamType::Secret => return Ok(()),
             ParamType::Integer => (value.parse::<i64>().is_ok(), "a whole number".to_owned()),
             ParamType::Number => (value.parse::<f64>().is_ok_and(f64::is_finite), "a number".to_owned()),
             ParamType::Boolean => (matches!(value, "true" | "false"), "`true` or `false`".to_owned()),
@@ -198,6 +225,11 @@ impl ParamType {
                 (value.parse::<u16>().is_ok_and(|p| p > 0), "a port (a number from 1 to 65535)".to_owned())
             }
             ParamType::Enum(words) => (words.iter().any(|w| w == value), format!("one of {}", words.join(", "))),
+            ParamType::Size => (units::size(value).is_ok(), "a size (as in `512MiB` or `20GB`)".to_owned()),
+            ParamType::Duration => (units::duration(value).is_ok(), "a time (as in `30s` or `1h30m`)".to_owned()),
+            ParamType::Json => {
+                (serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok(), "a JSON document".to_owned())
+            }
         };
         if ok { Ok(()) } else { Err(InvalidValue::WrongType { expected }) }
     }
@@ -242,9 +274,33 @@ mod tests {
 
     #[test]
     fn values_are_checked_against_their_type() {
-        assert!(ParamType::Port.check("8080").is_ok());
-        for bad in ["0", "65536", "http", "", " 80"] {
-            assert!(ParamType::Port.check(bad).is_err(), "{bad}");
+        let words = ParamType::Enum(vec!["on".into(), "off".into()]);
+        let any = ["", " ", "\u{0}", "\u{feff}\u{2028}"];
+        for (kind, good, bad, expected) in [
+            (ParamType::String, &any[..], &[][..], ""),
+            (ParamType::Text, &any, &[], ""),
+            (ParamType::Secret, &any, &[], ""),
+            (
+                ParamType::Integer,
+                &["0", "-42", "9223372036854775807"],
+                &["", "1.0", "9223372036854775808", " 1"],
+                "a whole number",
+            ),
+            (ParamType::Number, &["0", "-1.5", "1e3"], &["", "NaN", "inf", "1,5"], "a number"),
+            (ParamType::Boolean, &["true", "false"], &["", "True", "1"], "`true` or `false`"),
+            (ParamType::Port, &["1", "65535"], &["0", "65536", "http", "", " 80"], "a port (a number from 1 to 65535)"),
+            (words, &["on", "off"], &["", "On"], "one of on, off"),
+            (ParamType::Size, &["4GiB", "20 GB"], &["", "4", "0B", "4gib"], "a size (as in `512MiB` or `20GB`)"),
+            (ParamType::Duration, &["5m", "1h30m"], &["", "5", "0s", "30m1h"], "a time (as in `30s` or `1h30m`)"),
+            (ParamType::Json, &["1", "{\"a\": [null]}"], &["", "{", "{} {}", "'a'"], "a JSON document"),
+        ] {
+            for value in good {
+                assert_eq!(kind.check(value), Ok(()), "{kind:?} {value}");
+            }
+            for value in bad {
+                let error = InvalidValue::WrongType { expected: expected.to_owned() };
+                assert_eq!(kind.check(value), Err(error), "{kind:?} {value}");
+            }
         }
         assert_eq!(ParamType::String.check(&"x".repeat(MAX_VALUE)), Ok(()));
         assert_eq!(

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::NodeName,
+    limits::Limits,
     parameter::ParamType,
     template::{Target, Template},
 };
@@ -97,6 +98,9 @@ pub struct ParamPlan {
     /// Its value until somebody sets one: a literal, or text with references.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Template>,
+    /// What its values keep to beside their type, whoever sets them.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,

@@ -117,12 +117,6 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     if let Some(reason) = &summary.abort {
         pair(screen, "abort", &screen.out.tone(Tone::Bad, &one_line(reason)))?;
     }
-    if let Some(trouble) = &run.trouble {
-        let now = Timestamp::now();
-        let when = format!("since {}, next try in {}", age(trouble.since, now), age(now, trouble.next_try));
-        let text = format!("{} ({when})", one_line(&trouble.message));
-        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &text))?;
-    }
     if let Some(end) = run.lease_end.filter(|_| !summary.state.is_final()) {
         let left = age(Timestamp::now(), end);
         pair(screen, "lease", &format!("until {end:.0}, {left} left; move it with: slipstream run lease"))?;
@@ -131,6 +125,14 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     pair(screen, "launched", &format!("{:.0} by {}, {ago} ago", summary.created, one_line(&summary.owner)))?;
     if !summary.tags.is_empty() {
         pair(screen, "tags", &one_line(&summary.tags.join(" ")))?;
+    }
+    for trouble in &run.troubles {
+        let now = Timestamp::now();
+        let when = run.retrying.as_ref().filter(|retrying| retrying.message == *trouble).map(|retrying| {
+            format!(" (since {}, next try in {})", age(retrying.since, now), age(now, retrying.next_try))
+        });
+        let text = format!("{}{}", one_line(trouble), when.unwrap_or_default());
+        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &text))?;
     }
     if let Some(url) = &summary.url {
         pair(screen, "url", &screen.out.tone(Tone::Said, &one_line(url)))?;

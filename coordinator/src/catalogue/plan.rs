@@ -19,6 +19,7 @@ use slipstream_shared::{
     module::{
         Application, Body, Draft, Layers, Module, Node, Used,
         model::{Component, Count, Packages, ScriptDecl},
+        params::ParamDecl,
     },
     plan::{Category, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
     predefined::{self, Level, Since},
@@ -120,7 +121,7 @@ fn run_wide(application: &Application, chosen: &mut Chosen<'_>) -> Params {
         if declared.required && value.is_none() {
             chosen.reasons.push(format!("the input `{name}` needs a value"));
         }
-        params.insert(name.clone(), ParamPlan { kind: declared.kind.clone(), value, help: declared.help.clone() });
+        params.insert(name.clone(), param(declared, value));
     }
     params
 }
@@ -189,8 +190,7 @@ impl Planner<'_> {
             if param.declared.required && value.is_none() {
                 chosen.reasons.push(format!("the input `{}:{name}` needs a value", self.name));
             }
-            let help = param.declared.help.clone();
-            params.insert((*name).to_owned(), ParamPlan { kind: param.kind().clone(), value, help });
+            params.insert((*name).to_owned(), self::param(param.declared, value));
         }
         for (name, declared) in self.run {
             if !params.contains_key(name) {
@@ -278,6 +278,11 @@ impl Planner<'_> {
         let value = || values.get(name).and_then(|p| p.value.as_ref());
         found.unwrap_or_else(|| value().is_some_and(|text| self.is_early(text, params, depth)))
     }
+}
+
+fn param(declared: &ParamDecl, value: Option<Template>) -> ParamPlan {
+    let ParamDecl { kind, limits, help, .. } = declared;
+    ParamPlan { kind: kind.clone(), value, limits: limits.clone(), help: help.clone() }
 }
 
 fn step(name: &str, origin: &str, script: &ScriptDecl, env: &BTreeMap<String, Template>) -> StepPlan {

@@ -300,6 +300,7 @@ impl Actor {
         }
         match self.waiters.begin(&self.run, target, ignore_abort, asker, self.now(), answer) {
             Err((answer, come)) => {
+                self.tell_broken(turn, &come);
                 turn.then(Effect::Answer(answer, Ok(come)));
                 0
             }
@@ -353,6 +354,7 @@ impl Actor {
     fn end_waits(&mut self, turn: &mut Turn) {
         let changed = std::mem::take(&mut turn.leaves);
         for (waiter, come) in self.waiters.wake(&self.run, &changed) {
+            self.tell_broken(turn, &come);
             turn.then(Effect::Answer(waiter.answer, Ok(come)));
         }
         let over = if self.run.state.is_final() {
@@ -367,6 +369,13 @@ impl Actor {
         };
         for (waiter, refused) in over {
             turn.then(Effect::Answer(waiter.answer, Err(refused.into())));
+        }
+    }
+
+    /// A value that somebody needs and that cannot be made is for people to see.
+    pub(super) fn tell_broken(&mut self, turn: &mut Turn, come: &Come) {
+        if let Come::Broken(reason) = come {
+            self.trouble(turn, reason.clone());
         }
     }
 

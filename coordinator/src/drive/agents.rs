@@ -18,7 +18,7 @@ use super::{
     silence::Heard,
     waiters::{Asker, Come, Target},
 };
-use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE};
+use crate::run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason};
 
 /// How many lines may be on their way to an agent before its link is given up. It comes back, asks
 /// again, and has missed nothing.
@@ -233,7 +233,15 @@ impl Actor {
             self.wait(turn, Target::Value(key), ignore_abort, answer);
         } else {
             let revision = self.run.stored(&key).map_or(0, |stored| stored.revision);
-            let line = Reply::Value { value: self.run.value(&key).ok(), revision };
+            let value = self.run.value(&key);
+            let line = match value.as_ref().err().and_then(|leaves| reason(leaves)) {
+                Some(reason) => {
+                    let come = Come::Broken(reason.to_owned());
+                    self.tell_broken(turn, &come);
+                    reply(come)
+                }
+                None => Reply::Value { value: value.ok(), revision },
+            };
             turn.then(Effect::Tell(id.clone(), Down::Answer { id: number, reply: line }));
         }
     }
@@ -271,6 +279,7 @@ pub(super) fn reply(come: Come) -> Reply {
         Come::Value(value, revision) => Reply::Value { value: Some(value), revision },
         Come::Env(env) => Reply::Env { env },
         Come::Met(met) => Reply::Met { seq: met.seq },
+        Come::Broken(reason) => refusal(&Refused::Broken(reason).into()),
     }
 }
 

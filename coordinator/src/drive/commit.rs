@@ -16,7 +16,10 @@ use super::{
     handle::stopping,
     waiters::{Asker, Come},
 };
-use crate::{run::Run, store::StoreError};
+use crate::{
+    run::{Run, change::Refused},
+    store::StoreError,
+};
 
 /// Between two tries of what the store has failed to do.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -125,6 +128,7 @@ impl Actor {
         match answer {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
+                Come::Broken(reason) => Err(Refused::Broken(reason).into()),
                 Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {

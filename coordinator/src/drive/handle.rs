@@ -133,9 +133,9 @@ impl RunHandle {
     /// Everything but the parameters.
     pub async fn detail(&self) -> Result<RunDetail, RunError> {
         let mut detail = self.read(|run, connected| run.detail(connected)).await?;
-        if let Some(mut trouble) = detail.trouble.take() {
+        if let Some(mut trouble) = detail.retrying.take() {
             let next_try = self.ask(Message::NextTry).await?;
-            detail.trouble = next_try.map(|next_try| {
+            detail.retrying = next_try.map(|next_try| {
                 trouble.next_try = next_try;
                 trouble
             });

@@ -475,3 +475,28 @@ async fn an_event_feed_has_no_gap_whenever_it_begins() {
     }
     assert!(site.handle(run).await.events(last).await.expect("feed").next().await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_value_that_cannot_be_made_ends_with_the_reason() {
+    let site = Site::new().await;
+    let mut plan = plan(1);
+    let web = plan.nodes.values_mut().next().expect("one node");
+    let three = slipstream_shared::plan::ParamPlan {
+        value: Some("${greeting}${greeting}${greeting}".parse().expect("valid")),
+        ..Default::default()
+    };
+    web.params.insert("three".to_owned(), three);
+    let run = site.launch(plan).await;
+    let handle = site.handle(run).await;
+    let long = "x".repeat(30_000);
+    let (three, greeting) = (key("web.1:three"), key("web.1:greeting"));
+    let wait = handle.wait_parameter(&three, false);
+    let set = handle.set(ann(), greeting.clone(), Some(long));
+    let (waited, set) = tokio::join!(wait, set);
+    assert!(set.is_ok(), "{set:?}");
+    let why = "`web.1:three` would have 90000 bytes, made of the values it refers to; the limit is 65536";
+    assert!(matches!(&waited, Err(RunError::Refused(Refused::Broken(said))) if said == why), "{waited:?}");
+    assert_eq!(handle.detail().await.expect("read").troubles, [why]);
+    handle.set(ann(), greeting, Some("x".to_owned())).await.expect("the run goes on");
+    assert_eq!(handle.wait_parameter(&three, false).await.expect("it can be made now").value.as_deref(), Some("xxx"));
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use slipstream_shared::{api::WaitAnswer, id::InstanceId, parameter::Key};
 
 use crate::{
-    run::{Run, condition::Wanted, value::Leaf},
+    run::{Run, condition::Wanted, expand::reason, value::Leaf},
     seam::Millis,
 };
 
@@ -37,11 +37,20 @@ pub(super) enum Come {
     Env(BTreeMap<String, String>),
     /// With the parameters of the conditions, for who wants them.
     Met(WaitAnswer),
+    /// It never will, and why.
+    Broken(String),
 }
 
 impl Target {
     /// What it is worth now, or what it lacks. `full`: with the values it is about.
     fn look(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
+        self.found(run, full).or_else(|leaves| match reason(&leaves) {
+            Some(reason) => Ok(Come::Broken(reason.to_owned())),
+            None => Err(leaves),
+        })
+    }
+
+    fn found(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
         match self {
             Target::Value(key) => {
                 run.value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))

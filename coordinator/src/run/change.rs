@@ -34,6 +34,9 @@ pub enum Refused {
     /// What is asked for makes no sense.
     #[error("{0}")]
     Unreasonable(String),
+    /// A value that is made of others cannot be made.
+    #[error("{0}")]
+    Broken(String),
     /// Somebody else has written it meanwhile.
     #[error("`{key}` was not written: its revision is {revision}, not {expected}")]
     Changed {
@@ -79,7 +82,9 @@ impl Refused {
     pub fn code(&self) -> RefusedCode {
         match self {
             Refused::UnknownKey { .. } => RefusedCode::UnknownKey,
-            Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Reused => RefusedCode::Invalid,
+            Refused::Invalid { .. } | Refused::Unreasonable(_) | Refused::Broken(_) | Refused::Reused => {
+                RefusedCode::Invalid
+            }
             Refused::Changed { .. } => RefusedCode::Changed,
             Refused::Denied { .. } | Refused::NotNow(_) => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
@@ -121,7 +126,9 @@ impl Run {
         }
         self.may_write(by, key)?;
         let Some(value) = value else { return Ok(vec![Event::ParameterUnset { key: key.clone() }]) };
-        kind.check(value).map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
+        let limits = self.declared(key).map(|declared| &declared.limits);
+        let fits = limits.map_or_else(|| kind.check(value), |limits| limits.check(&kind, value));
+        fits.map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
         Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
     }
 

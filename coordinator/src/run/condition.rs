@@ -79,11 +79,22 @@ impl Run {
             }
             for key in self.meant(&one.condition.subject) {
                 if !self.passes(&key, one) {
+                    leaves.extend(self.hopeless(&key, one));
                     self.sources(key, &mut leaves);
                 }
             }
         }
         if leaves.is_empty() { Ok(()) } else { Err(leaves.into_iter().collect()) }
+    }
+
+    /// Why a wait for the value of a key is over. Of several instances, another may do.
+    fn hopeless(&self, key: &Key, wanted: &Wanted) -> Option<Leaf> {
+        let condition = &wanted.condition;
+        let others = matches!(condition.subject, Subject::Instances { count: Count::AtLeast(_), .. });
+        if others || matches!(condition.test, Test::Newer(_)) {
+            return None;
+        }
+        self.value(key).err()?.into_iter().find(|leaf| matches!(leaf, Leaf::Broken(_)))
     }
 
     /// The conditions that do not hold.

@@ -11,6 +11,7 @@ pub mod condition;
 pub mod deadline;
 pub mod decide;
 pub mod ending;
+pub mod expand;
 pub mod fold;
 pub mod health;
 pub mod lease;

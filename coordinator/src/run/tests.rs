@@ -1,6 +1,7 @@
 //! Rules of a run, tried without I/O: events in, decisions out.
 
 mod condition;
+mod life;
 mod parameters;
 
 use std::collections::BTreeMap;
@@ -125,7 +126,17 @@ impl Bench {
         self.happen(Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into() });
     }
 
+    fn happen_by(&mut self, who: &str, event: Event) {
+        let by = Author::Instance(id(who));
+        self.run.apply(&Record { by, ..record(self.run.seq + 1, self.now, event) });
+    }
+
     fn deploy(&mut self, who: &str) {
+        self.deploy_without_ready(who);
+        self.change(who, &Change::Ready);
+    }
+
+    fn deploy_without_ready(&mut self, who: &str) {
         for index in 0..2 {
             self.change(who, &Change::StepStarted { index });
             self.change(
@@ -133,7 +144,6 @@ impl Bench {
                 &Change::StepFinished { index, result: StepResult { exit: Some(0), ..StepResult::default() } },
             );
         }
-        self.change(who, &Change::Ready);
     }
 
     fn all_ready(&mut self) {

@@ -5,20 +5,14 @@ use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     id::{InstanceId, NodeName},
-    parameter::{Key, MAX_VALUE, ParamType, Scope},
+    parameter::{Key, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     predefined::{self, Level, names},
     state::RunState,
-    template::{Owner, Part, Reference, Target, Template, Which},
+    template::{Target, Template, Which},
 };
 
-use super::{Instance, Machine, Run, Stored};
-
-/// References may lead to references; longer chains than this are a cycle.
-const MAX_DEPTH: usize = 32;
-
-/// Replaces the rest of a text that grows beyond [`MAX_VALUE`] by its references: whoever reads it sees why.
-const CUT: &str = "... [cut off: longer than 65536 bytes]";
+use super::{Instance, Machine, Run, Stored, expand::Evaluation};
 
 /// Something that can be waited for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +23,8 @@ pub enum Leaf {
     Milestone(InstanceId, NeedMilestone),
     /// That other instances belong to a node.
     Members(NodeName),
+    /// Nothing: there is no value that could be read, and why.
+    Broken(String),
 }
 
 impl fmt::Display for Leaf {
@@ -36,6 +32,7 @@ impl fmt::Display for Leaf {
         match self {
             Leaf::Value(key) => key.fmt(f),
             Leaf::Members(node) => write!(f, "instances of {node}"),
+            Leaf::Broken(reason) => f.write_str(reason),
             Leaf::Milestone(instance, milestone) => write!(f, "{instance} {}", format!("{milestone:?}").to_lowercase()),
         }
     }
@@ -59,7 +56,7 @@ impl Run {
         predefined::find(level, &key.name).filter(|_| exists).map(|found| found.shape.kind())
     }
 
-    fn declared(&self, key: &Key) -> Option<&ParamPlan> {
+    pub(super) fn declared(&self, key: &Key) -> Option<&ParamPlan> {
         match &key.scope {
             Scope::Run => self.plan.params.get(&key.name),
             Scope::Node(_) => None,
@@ -81,7 +78,7 @@ impl Run {
 
     /// The value of a parameter, or what it waits for. A key the run does not have waits for itself.
     pub fn value(&self, key: &Key) -> Evaluated<String> {
-        self.value_at(key, 0)
+        Evaluation::of(self, format!("`{key}`")).value(key, 0)
     }
 
     /// True for what nobody waits for in the end: a value that is made of others, or that instances come.
@@ -92,7 +89,7 @@ impl Run {
                 self.declared(key).and_then(|p| p.value.as_ref()).is_some_and(|t| t.references().next().is_some())
             }
             Leaf::Members(_) => true,
-            Leaf::Milestone(..) => false,
+            Leaf::Milestone(..) | Leaf::Broken(_) => false,
         }
     }
 
@@ -115,104 +112,14 @@ impl Run {
         self.values.get(key)
     }
 
-    fn value_at(&self, key: &Key, depth: usize) -> Evaluated<String> {
-        let unset = || Err(vec![Leaf::Value(key.clone())]);
-        if depth > MAX_DEPTH {
-            return unset();
-        }
-        if let Some(computed) = self.computed(key) {
-            return computed.ok_or_else(|| vec![Leaf::Value(key.clone())]);
-        }
-        if let Some(stored) = self.values.get(key)
-            && let Some(value) = &stored.value
-        {
-            return Ok(value.clone());
-        }
-        match self.declared(key).and_then(|p| p.value.as_ref()) {
-            None => unset(),
-            Some(template) => {
-                let reader = match &key.scope {
-                    Scope::Instance(id) => Some(id),
-                    Scope::Run | Scope::Node(_) => None,
-                };
-                // A write to the key itself would end the wait as well.
-                self.expand_at(template, reader, depth + 1).map_err(|mut leaves| {
-                    leaves.push(Leaf::Value(key.clone()));
-                    leaves
-                })
-            }
-        }
-    }
-
     /// Text with all its references replaced, as `reader` sees it; at most [`MAX_VALUE`] bytes.
+    ///
+    /// [`MAX_VALUE`]: slipstream_shared::parameter::MAX_VALUE
     pub fn expand(&self, template: &Template, reader: Option<&InstanceId>) -> Evaluated<String> {
-        self.expand_at(template, reader, 0)
-    }
-
-    fn expand_at(&self, template: &Template, reader: Option<&InstanceId>, depth: usize) -> Evaluated<String> {
-        let mut text = String::new();
-        let mut missing = Vec::new();
-        for part in template.parts() {
-            match part {
-                Part::Text(t) => text.push_str(t),
-                // Long enough already, and all the rest would be cut off.
-                Part::Reference(_) if text.len() > MAX_VALUE => break,
-                Part::Reference(reference) => match self.refer(reference, reader, depth) {
-                    Ok(value) => text.push_str(&value),
-                    Err(mut leaves) => missing.append(&mut leaves),
-                },
-            }
-        }
-        if missing.is_empty() { Ok(cut(text)) } else { Err(missing) }
-    }
-
-    fn refer(&self, reference: &Reference, reader: Option<&InstanceId>, depth: usize) -> Evaluated<String> {
-        let name = &reference.name;
-        match (&reference.owner, reader) {
-            (Owner::Own, Some(id)) => self.value_at(&Key::instance(id, name), depth),
-            (Owner::Own, None) | (Owner::Run, _) => self.value_at(&Key::run(name), depth),
-            (Owner::Node(target), _) if predefined::find(Level::Node, name).is_some() => {
-                self.value_at(&Key::node(&target.node, name), depth)
-            }
-            (Owner::Node(target), _) => {
-                let keys: Vec<Key> = self.targets(target).iter().map(|id| Key::instance(id, name)).collect();
-                let found = match target.which {
-                    Which::Any => match self.any(target, name) {
-                        Some(id) => self.value_at(&Key::instance(id, name), depth),
-                        None => self.first_set(&keys, depth),
-                    },
-                    Which::Lowest | Which::Index(_) | Which::All => self.all_set(&keys, depth),
-                };
-                // One of them may go before it has a value, or another one come.
-                found.map_err(|mut leaves| {
-                    leaves.push(Leaf::Members(target.node.clone()));
-                    leaves
-                })
-            }
-        }
-    }
-
-    fn all_set(&self, keys: &[Key], depth: usize) -> Evaluated<String> {
-        let mut values = Vec::new();
-        let mut missing = Vec::new();
-        for key in keys {
-            match self.value_at(key, depth) {
-                Ok(value) => values.push(value),
-                Err(mut leaves) => missing.append(&mut leaves),
-            }
-        }
-        if missing.is_empty() { Ok(values.join(",")) } else { Err(missing) }
-    }
-
-    fn first_set(&self, keys: &[Key], depth: usize) -> Evaluated<String> {
-        let mut missing = Vec::new();
-        for key in keys {
-            match self.value_at(key, depth) {
-                Ok(value) => return Ok(value),
-                Err(mut leaves) => missing.append(&mut leaves),
-            }
-        }
-        Err(missing)
+        let text = template.to_string();
+        let short = text.floor_char_boundary(60);
+        let what = format!("the text `{}{}`", &text[..short], if short < text.len() { "…" } else { "" });
+        Evaluation::of(self, what.clone()).text(&what, template, reader, 0)
     }
 
     /// The instances a target means, by id.
@@ -263,7 +170,7 @@ impl Run {
     }
 
     /// The value of a name that the coordinator computes; the outer None: it does not compute that one.
-    fn computed(&self, key: &Key) -> Option<Option<String>> {
+    pub(super) fn computed(&self, key: &Key) -> Option<Option<String>> {
         match &key.scope {
             Scope::Run => self.computed_for_run(&key.name),
             Scope::Node(node) => {
@@ -355,14 +262,6 @@ pub fn address(instance: &Instance, network: Network) -> Option<String> {
 /// As many digits as the number has.
 fn gib(bytes: u64) -> String {
     (bytes as f64 / (1_u64 << 30) as f64).to_string()
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_VALUE {
-        text.truncate(text.floor_char_boundary(MAX_VALUE - CUT.len()));
-        text.push_str(CUT);
-    }
-    text
 }
 
 /// `ssh://login@host[:port]`. None for a loopback address: the ssh server there, if any, is this host's.

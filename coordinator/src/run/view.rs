@@ -10,6 +10,7 @@ use slipstream_shared::{
 
 use super::{
     Instance, Machine, Run, StepState,
+    expand::reason,
     value::{address, ssh_url},
 };
 use crate::seam::Millis;
@@ -59,12 +60,13 @@ impl Run {
             nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
             outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
             lease_end: self.lease.as_ref().map(|lease| self.shown(lease.end)),
-            trouble: self.trouble.as_ref().map(|message| TroubleInfo {
+            retrying: self.trouble.as_ref().map(|message| TroubleInfo {
                 message: message.clone(),
                 since: self.shown(self.trouble_since),
                 next_try: self.shown(self.changed),
             }),
             left: self.left.clone(),
+            troubles: self.trouble.clone().into_iter().chain(self.broken_outputs()).collect(),
         }
     }
 
@@ -72,6 +74,11 @@ impl Run {
     #[must_use]
     pub fn shown(&self, at: Millis) -> jiff::Timestamp {
         timestamp(at.saturating_add_signed(self.clock))
+    }
+
+    fn broken_outputs(&self) -> impl Iterator<Item = String> {
+        let outputs = self.plan.outputs.iter().filter_map(|(name, t)| Some((name, self.expand(t, None).err()?)));
+        outputs.filter_map(|(name, leaves)| Some(format!("the output `{name}`: {}", reason(&leaves)?)))
     }
 
     fn instance_info(&self, id: &InstanceId, instance: &Instance, connected: bool) -> InstanceInfo {
@@ -133,9 +140,11 @@ impl Run {
     pub fn parameter(&self, key: &Key) -> Option<Parameter> {
         let kind = self.kind_of(key)?;
         let stored = self.stored(key);
+        let value = self.value(key);
         Some(Parameter {
             key: key.clone(),
-            value: self.value(key).ok(),
+            broken: value.as_ref().err().and_then(|leaves| reason(leaves)).map(str::to_owned),
+            value: value.ok(),
             kind,
             revision: stored.map_or(0, |s| s.revision),
             by: stored.map(|s| s.by.clone()),

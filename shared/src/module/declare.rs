@@ -2,11 +2,15 @@
 
 use super::{
     build::text,
-    params::{Limits, ParamDecl, compare},
+    params::ParamDecl,
     problem::{Problems, join},
     tree::{Entry, Tree},
 };
-use crate::{parameter::ParamType, template::Template};
+use crate::{
+    limits::{Limits, compare, is_ordered},
+    parameter::ParamType,
+    template::Template,
+};
 
 /// Takes the declaration under `entry`; what does not fit together is added to `problems`.
 pub(super) fn param(entry: &Entry, output: bool, path: &str, problems: &mut Problems) -> ParamDecl {
@@ -53,6 +57,9 @@ fn kind(tree: &Tree, path: &str, problems: &mut Problems) -> ParamType {
         Some("number") => ParamType::Number,
         Some("boolean") => ParamType::Boolean,
         Some("port") => ParamType::Port,
+        Some("size") => ParamType::Size,
+        Some("duration") => ParamType::Duration,
+        Some("json") => ParamType::Json,
         _ => ParamType::String,
     };
     if let (Some(words), false) = (words, matches!(kind, ParamType::Enum(_))) {
@@ -64,8 +71,8 @@ fn kind(tree: &Tree, path: &str, problems: &mut Problems) -> ParamType {
 fn check_limits(declared: &ParamDecl, tree: &Tree, path: &str, problems: &mut Problems) {
     for key in ["min", "max"] {
         let Some(limit) = tree.get(key) else { continue };
-        if !declared.is_numeric() {
-            let message = format!("`{key}` is for the types integer, number and port");
+        if !is_ordered(&declared.kind) {
+            let message = format!("`{key}` is for the types integer, number, port, size and duration");
             problems.add(limit.at, &join(path, key), message, None);
         } else if limit.text().is_some_and(|text| declared.kind.check(text).is_err()) {
             let message = format!("`{key}` is not a value of the type itself");
@@ -73,7 +80,7 @@ fn check_limits(declared: &ParamDecl, tree: &Tree, path: &str, problems: &mut Pr
         }
     }
     if let (Some(min), Some(max)) = (&declared.limits.min, &declared.limits.max)
-        && compare(min, max) == Some(std::cmp::Ordering::Greater)
+        && compare(&declared.kind, min, max) == Some(std::cmp::Ordering::Greater)
     {
         problems.add(tree.at, path, format!("`min` ({min}) is more than `max` ({max})"), None);
     }

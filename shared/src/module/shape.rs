@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     id::NodeName,
+    limits,
     parameter::Key,
     template::{Owner, Reference, Template},
 };
@@ -193,9 +194,9 @@ fn scalar(kind: Kind, key: &str, text: &str) -> Result<(), Refusal> {
         }
         Kind::ModuleRef => text.parse::<ModuleRef>().map(drop).map_err(|e| plain(e.to_string())),
         Kind::File => file(text).map_err(plain),
-        Kind::Regex => regex_lite::Regex::new(text)
-            .map(drop)
-            .map_err(|e| plain(format!("`{text}` is not a regular expression: {e}"))),
+        Kind::Regex => {
+            limits::pattern(text).map(drop).map_err(|e| plain(format!("`{text}` is not a regular expression: {e}")))
+        }
         Kind::Milestone => milestone(text).map_err(plain),
         Kind::Boolean if !matches!(text, "true" | "false") => expected(),
         Kind::Size => units::size(text).map(drop).map_err(plain),

@@ -229,10 +229,6 @@ fn keys_of_later_versions_are_refused_by_name() {
             "nodes: {n: {image: i}}\nparams: {p: {type: secret}}",
             "2:20: `type: secret` is not supported by this version yet",
         ),
-        (
-            "nodes: {n: {image: i}}\nparams: {p: {type: json}}",
-            "2:20: `type: json` is not supported by this version yet",
-        ),
         ("nodes: {n: {image: i, deploy: {run: x, shell: y}}}", "1:40: `shell` is not supported by this version yet"),
         (
             "nodes: {n: {image: i, size: {exo: {type: tiny}}}}",
@@ -370,7 +366,7 @@ fn values_of_a_component_are_checked() {
             "params: {x: {type: port, default: 0}}",
             "1:35: `default`: the value is not a port (a number from 1 to 65535)",
         ),
-        ("params: {x: {min: 1}}", "1:19: `min` is for the types integer, number and port"),
+        ("params: {x: {min: 1}}", "1:19: `min` is for the types integer, number, port, size and duration"),
         ("params: {x: {type: integer, max: 1.5}}", "1:34: `max` is not a value of the type itself"),
         ("params: {x: {type: integer, min: 2, max: 1}}", "1:13: `min` (2) is more than `max` (1)"),
         ("params: {x: {type: integer, match: a}}", "1:36: `match` is for the types string and text"),

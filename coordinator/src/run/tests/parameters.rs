@@ -186,21 +186,81 @@ fn an_abort_can_be_raised_and_taken_back_by_parameter() {
     assert!(bench.run.agent_change(&id("web.1"), &set).is_ok());
 }
 
-#[test]
-fn text_made_of_references_does_not_grow_without_end() {
+/// `web` with further parameters.
+fn with(params: &[(&str, ParamPlan)]) -> Plan {
     let mut plan = plan();
     let web = plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there");
-    for (name, value) in [("a", "\u{fc}${b}${b}"), ("b", "${c}${c}${c}${c}"), ("c", "${d}${d}${d}${d}"), ("d", "")] {
-        web.params.insert(name.into(), ParamPlan { value: Some(template(value)), ..ParamPlan::default() });
-    }
-    let mut bench = Bench::new(plan);
+    web.params.extend(params.iter().map(|(name, param)| ((*name).to_owned(), param.clone())));
+    plan
+}
+
+fn made_of(text: &str) -> ParamPlan {
+    ParamPlan { value: Some(template(text)), ..ParamPlan::default() }
+}
+
+#[test]
+fn a_value_that_would_be_too_long_is_refused_and_says_so() {
+    let d = "x".repeat(MAX_VALUE / 2);
+    let mut bench = Bench::new(with(&[("a", made_of("\u{fc}${b}")), ("b", made_of("${c}${c}")), ("c", made_of(""))]));
     bench.settle();
-    let big = "\u{fc}".repeat(MAX_VALUE / 2);
-    bench.change("web.1", &Change::Set { key: key("web.1:d"), value: Some(big.clone()), ignore_abort: false });
-    assert_eq!(bench.run.value(&key("web.1:d")), Ok(big), "what was set is whole");
-    let value = bench.run.value(&key("web.1:a")).expect("set");
-    assert!(value.len() <= MAX_VALUE, "{}", value.len());
-    assert!(value.ends_with("[cut off: longer than 65536 bytes]"), "{}", &value[value.len() - 60..]);
+    let set = |bench: &mut Bench, value: &str| {
+        bench.change("web.1", &Change::Set { key: key("web.1:c"), value: Some(value.into()), ignore_abort: false });
+    };
+    set(&mut bench, &d);
+    assert_eq!(bench.run.value(&key("web.1:b")).map(|v| v.len()), Ok(MAX_VALUE), "exactly as long as may be");
+    let why = "`web.1:a` would have 65538 bytes, made of the values it refers to; the limit is 65536";
+    assert_eq!(super::super::expand::reason(&bench.run.value(&key("web.1:a")).expect_err("too long")), Some(why));
+    let shown = bench.run.parameter(&key("web.1:a")).expect("there is one");
+    assert_eq!((shown.value, shown.broken.as_deref()), (None, Some(why)));
+    assert_eq!(bench.run.value(&key("web.1:port")), Ok("80".into()), "the others are not disturbed");
+    set(&mut bench, &format!("{d}x"));
+    let why = "`web.1:b` would have 65538 bytes, made of the values it refers to; the limit is 65536";
+    let of = |name: &str| bench.run.parameter(&key(name)).expect("there is one").broken;
+    assert_eq!(of("web.1:a").as_deref(), Some(why), "the one that is too long is named");
+    set(&mut bench, "short");
+    assert_eq!(bench.run.value(&key("web.1:a")), Ok("\u{fc}shortshort".into()));
+}
+
+#[test]
+fn nested_references_cost_a_bounded_amount_of_work() {
+    let chain: Vec<(String, ParamPlan)> =
+        (0..20).map(|n| (format!("p{n}"), made_of(&format!("${{web[*].p{}}}", n + 1)))).collect();
+    let chain: Vec<(&str, ParamPlan)> = chain.iter().map(|(name, param)| (name.as_str(), param.clone())).collect();
+    let mut plan = with(&chain);
+    plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there").count = 100;
+    let began = std::time::Instant::now();
+    let bench = Bench::new(plan);
+    let leaves = bench.run.value(&key("web.1:p0")).expect_err("100 to the power of 20 values");
+    assert_eq!(super::super::expand::reason(&leaves), Some("`web.1:p0` is made of too many values"));
+    assert!(leaves.len() < 100, "{} leaves", leaves.len());
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+#[test]
+fn values_keep_to_type_and_limits_whoever_sets_them_and_however_they_are_made() {
+    use slipstream_shared::{limits::Limits, parameter::ParamType};
+    let limits = Limits { min: Some("1GiB".into()), max: None, pattern: None };
+    let room = ParamPlan { kind: ParamType::Size, limits, ..ParamPlan::default() };
+    let made = ParamPlan { value: Some(template("${number}${number}MiB")), ..room.clone() };
+    let mut bench = Bench::new(with(&[("room", room), ("made", made), ("number", ParamPlan::default())]));
+    bench.settle();
+    for by in ["user:ann", "web.1"] {
+        let set = |value: &str| bench.run.set(&by.parse().expect("valid"), &key("web.1:room"), Some(value));
+        assert!(set("2GiB").is_ok());
+        for (bad, says) in [
+            ("2GB2", "cannot set `web.1:room`: the value is not a size (as in `512MiB` or `20GB`)"),
+            ("1000MiB", "cannot set `web.1:room`: the value is less than 1GiB"),
+        ] {
+            assert_eq!(set(bad).expect_err(bad).to_string(), says, "{by}");
+        }
+    }
+    let number = |value: &str| Event::ParameterSet { key: key("web.1:number"), value: value.into() };
+    bench.happen(number("32"));
+    assert_eq!(bench.run.value(&key("web.1:made")), Ok("3232MiB".into()));
+    bench.happen(number("x"));
+    let says = "`web.1:made` cannot be made of `${number}${number}MiB`: \
+        the value is not a size (as in `512MiB` or `20GB`)";
+    assert_eq!(bench.run.parameter(&key("web.1:made")).expect("there is one").broken.as_deref(), Some(says));
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! Processes that are measured: their memory, processor time and files, as the kernel counts them.
+
+use std::{
+    fs,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
+
+/// A process that ends with this value.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    name: &'static str,
+}
+
+impl Process {
+    pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Process { child, name })
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "{} has ended with {status}", self.name);
+        Ok(())
+    }
+
+    fn read(&self, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        fs::read_to_string(&path).with_context(|| format!("{} has ended", self.name))
+    }
+
+    fn status(&self, field: &str) -> anyhow::Result<u64> {
+        let status = self.read("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+        Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Resident bytes.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+        Ok(self.status("VmRSS")? * 1024)
+    }
+
+    /// Processor time of all its threads, to a hundredth of a second.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = self.read("stat")?;
+        let (_, fields) = stat.rsplit_once(')').context("not a stat file")?;
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|n| n.parse().unwrap_or(0)).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// How often its threads were woken, together.
+    pub(crate) fn wakeups(&self) -> anyhow::Result<u64> {
+        let mut all = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))?.flatten() {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            all += switches.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// As many connections as the system allows.
+pub(crate) fn raise_open_files() -> anyhow::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
