@@ -232,9 +232,9 @@ impl Actor {
         }
     }
 
-    /// Records a trouble, unless it is the one recorded last.
+    /// Records a trouble, unless it was lately: what is tried for days does not fill the log.
     pub(super) fn trouble(&mut self, turn: &mut Turn, message: String) {
-        if self.run.trouble.as_ref() != Some(&message) {
+        if self.run.is_news(&message, self.now()) {
             self.record(turn, Author::System, None, Event::Trouble { message });
         }
     }

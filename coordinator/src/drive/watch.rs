@@ -20,6 +20,9 @@ const SOON: Millis = 250;
 /// See [`SOON`].
 const SLOWEST_SOON: Millis = 2_000;
 
+/// Between two looks at a cloud that cannot be looked at: each time longer, up to this.
+const SLOWEST_FAILED: Millis = 60_000;
+
 /// Between two looks while nothing is expected to change.
 const LATER: Millis = 15_000;
 
@@ -64,7 +67,11 @@ impl Watches {
     fn end(&mut self, cloud: &str, failed: bool, now: Millis) {
         if let Some(watch) = self.clouds.get_mut(cloud) {
             watch.failed = failed;
-            watch.pace = if watch.soon { (watch.pace * 5 / 4).min(SLOWEST_SOON) } else { LATER };
+            watch.pace = match (failed, watch.soon) {
+                (true, _) => (watch.pace * 2).min(SLOWEST_FAILED),
+                (false, true) => (watch.pace * 5 / 4).min(SLOWEST_SOON),
+                (false, false) => LATER,
+            };
             watch.next = Some(now + watch.pace);
         }
     }
@@ -195,7 +202,7 @@ impl Actor {
 
     /// A machine that was needed is not there any more.
     fn lost(&mut self, turn: &mut Turn, id: &InstanceId, reason: &str) {
-        for event in self.run.lose(id, reason) {
+        for event in self.run.lose(id, reason, self.now()) {
             self.record(turn, Author::System, None, event);
         }
     }

@@ -47,7 +47,7 @@ impl Run {
             undecided: false,
             lease: plan.policy.lease.map(|seconds| Lease::new(at, seconds)),
             left: vec![],
-            trouble_since: at,
+            lately: BTreeMap::new(),
             abort: None,
             terminate: None,
             values: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl Run {
             }
             Event::Trouble { message } => {
                 self.trouble = Some(message.clone());
-                self.trouble_since = at;
+                self.remember_trouble(message, at);
                 vec![]
             }
             of_instance => {

@@ -45,7 +45,7 @@ impl Run {
 
     /// The events of an enrolled machine that its cloud no longer has, or no longer runs.
     #[must_use]
-    pub fn lose(&self, id: &InstanceId, reason: &str) -> Vec<Event> {
+    pub fn lose(&self, id: &InstanceId, reason: &str, now: Millis) -> Vec<Event> {
         let Some(instance) = self.instances.get(id) else { return vec![] };
         let on_silent = self.on_silent(id);
         if on_silent == OnSilent::Replace {
@@ -58,7 +58,7 @@ impl Run {
             return self.raise_abort_for(Failure::Lost, Some(id.clone()), &format!("{id} is lost: {reason}"));
         }
         let message = format!("{id}: {reason}");
-        if self.trouble.as_ref() == Some(&message) { vec![] } else { vec![Event::Trouble { message }] }
+        if self.is_news(&message, now) { vec![Event::Trouble { message }] } else { vec![] }
     }
 
     fn replace(&self, id: &InstanceId, instance: &Instance, reason: &str) -> Vec<Event> {

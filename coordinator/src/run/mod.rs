@@ -85,9 +85,9 @@ pub struct Run {
     /// What may still be there of it, once it was abandoned.
     #[serde(default)]
     pub left: Vec<LeftBehind>,
-    /// When the last trouble was recorded.
+    /// Troubles that were recorded lately: since when there is each of them, and when it was recorded last.
     #[serde(default)]
-    pub trouble_since: Millis,
+    pub lately: BTreeMap<String, (Millis, Millis)>,
     /// Why it is aborted, if it is.
     pub abort: Option<Abort>,
     /// When its end was asked for.

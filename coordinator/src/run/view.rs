@@ -62,7 +62,7 @@ impl Run {
             lease_end: self.lease.as_ref().map(|lease| self.shown(lease.end)),
             retrying: self.trouble.as_ref().map(|message| TroubleInfo {
                 message: message.clone(),
-                since: self.shown(self.trouble_since),
+                since: self.shown(self.lately.get(message).map_or(self.changed, |(since, _)| *since)),
                 next_try: self.shown(self.changed),
             }),
             left: self.left.clone(),

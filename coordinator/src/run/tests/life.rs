@@ -392,7 +392,7 @@ fn a_replaced_instance_keeps_its_id_and_loses_its_key_and_what_it_had_published(
 fn a_replacement_that_never_comes_is_given_up_and_the_run_stays() {
     let mut bench = Bench::new(with_web(|node| node.on_silent = OnSilent::Replace));
     bench.all_ready();
-    for event in bench.run.lose(&id("web.1"), "its machine is gone") {
+    for event in bench.run.lose(&id("web.1"), "its machine is gone", bench.now) {
         bench.happen(event);
     }
     bench.happen(Event::MachineGone { instance: id("web.1"), attempt: 1, unexpected: true });
