@@ -84,10 +84,16 @@ fn malformed(error: &serde_json::Error) -> Line {
 /// A line to an agent.
 #[must_use]
 pub(super) fn write(line: &Down) -> Bytes {
-    // Plain data: serializing it cannot fail.
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes.into()
+    let mut text = Vec::new();
+    write_to(&mut text, line);
+    text.into()
+}
+
+/// The same, behind what is there.
+pub(super) fn write_to(text: &mut Vec<u8>, line: &Down) {
+    // Plain data and memory: this cannot fail.
+    serde_json::to_writer(&mut *text, line).unwrap_or_default();
+    text.push(b'\n');
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ const SLOW: Duration = Duration::from_secs(20);
 /// How many lines wait between the writer and the connection.
 const UNDER_WAY: usize = 32;
 
+/// Bytes of lines that are sent at once, if there are so many; the last of them may go beyond.
+const AT_ONCE: usize = 16 * 1024;
+
 /// Why a link has ended.
 #[derive(Debug)]
 enum End {
@@ -150,7 +153,7 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
             },
         };
         if let Some(answer) = answer
-            && let Err(end) = send(out, &answer).await
+            && let Err(end) = send(out, line::write(&answer)).await
         {
             return end;
         }
@@ -166,11 +169,17 @@ async fn write(mut down: mpsc::Receiver<Down>, steps: watch::Sender<Vec<String>>
             // A newer link of the same machine, or too much to say to an agent that does not read.
             Ok(None) => return End::retry("this link was given up"),
         };
-        if let Down::Plan(plan) = &line {
-            steps.send_replace(plan.steps.iter().map(|step| step.step.clone()).collect());
+        let (mut text, mut last, mut next) = (Vec::new(), false, Some(line));
+        while let Some(line) = next {
+            if let Down::Plan(plan) = &line {
+                steps.send_replace(plan.steps.iter().map(|step| step.step.clone()).collect());
+            }
+            last = matches!(line, Down::Goodbye { .. });
+            line::write_to(&mut text, &line);
+            // What is there already goes along: a frame for each line would cost more than the lines.
+            next = if last || text.len() > AT_ONCE { None } else { down.try_recv().ok() };
         }
-        let last = matches!(line, Down::Goodbye { .. });
-        if let Err(end) = send(out, &line).await {
+        if let Err(end) = send(out, text.into()).await {
             return end;
         }
         if last {
@@ -179,8 +188,8 @@ async fn write(mut down: mpsc::Receiver<Down>, steps: watch::Sender<Vec<String>>
     }
 }
 
-async fn send(out: &mpsc::Sender<Bytes>, line: &Down) -> Result<(), End> {
-    match timeout(SLOW, out.send(line::write(line))).await {
+async fn send(out: &mpsc::Sender<Bytes>, text: Bytes) -> Result<(), End> {
+    match timeout(SLOW, out.send(text)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Left),
         // There is no use in a goodbye to somebody who does not read.

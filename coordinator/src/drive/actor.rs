@@ -11,11 +11,12 @@ use std::{
 };
 
 use slipstream_shared::{
-    api::{RunSummary, WaitAnswer},
+    api::{Parameter, RunSummary, WaitAnswer},
     condition::Condition,
     event::{Author, Event, Record},
     id::InstanceId,
     link::Down,
+    parameter::Key,
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -37,6 +38,10 @@ const QUEUE: usize = 4096;
 /// Messages handled in one turn.
 const TURN: usize = 1024;
 
+/// Events that an event stream may be behind before it reads them from the journal. Room for them is taken by
+/// every run, whether anybody listens or not.
+const LIVE: usize = 256;
+
 /// An ended run nobody asks about is put away after so long.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -50,6 +55,7 @@ pub(super) enum Answer {
 /// What is done once a turn is durable.
 pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
+    Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
     Answer(Answer, Result<Come, RunError>),
     Tell(InstanceId, Down),
@@ -80,7 +86,7 @@ pub(super) struct Actor {
     pub(super) run: Run,
     pub(super) links: Links,
     pub(super) waiters: Waiters<Answer>,
-    pub(super) live: broadcast::Sender<Record>,
+    pub(super) live: broadcast::Sender<Arc<Record>>,
     /// To this actor, for jobs and links.
     pub(super) own: mpsc::Sender<Message>,
     /// Commands under way.
@@ -117,7 +123,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
         run,
         links: Links::default(),
         waiters,
-        live: broadcast::channel(4096).0,
+        live: broadcast::channel(LIVE).0,
         own: tx,
         running: BTreeSet::new(),
         tried,
@@ -217,6 +223,11 @@ impl Actor {
             Message::Change { by, change, reply } => {
                 let result = self.change_by_user(turn, &by, &change);
                 turn.then(Effect::Reply(reply, result));
+            }
+            Message::Write { by, write, reply } => {
+                let key = write.key.clone();
+                let result = self.change_by_user(turn, &by, &UserChange::Set(write));
+                turn.then(Effect::Written(reply, key, result));
             }
             Message::Wait { conditions, ignore_abort, number, reply } => {
                 let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));

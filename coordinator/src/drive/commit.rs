@@ -1,6 +1,6 @@
 //! The end of a turn: make it durable, then tell everybody.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use slipstream_shared::{
     api::RunSummary,
@@ -29,7 +29,7 @@ impl Actor {
     pub(super) async fn commit(&mut self, turn: Turn) {
         if !turn.records.is_empty() {
             let summary = self.changed_summary();
-            if let Err(error) = self.journal.append(&turn.records, &self.run, summary.as_ref()).await {
+            if let Err(error) = self.journal.append(&turn.records, summary.as_ref()).await {
                 self.undo(turn, error).await;
                 return;
             }
@@ -42,9 +42,10 @@ impl Actor {
             self.carry_out(effect);
         }
         for record in turn.records {
-            let _ = self.live.send(record);
+            let _ = self.live.send(Arc::new(record));
         }
         self.start_commands(turn.commands);
+        self.journal.keep_short(&self.run).await;
     }
 
     /// The summary, if lists would show something new.
@@ -62,6 +63,7 @@ impl Actor {
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
@@ -109,6 +111,10 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Written(to, key, result) => {
+                let now = || self.run.parameter(&key).ok_or_else(|| self.run.unknown(&key).into());
+                let _ = to.send(result.and_then(|()| now()));
+            }
             Effect::Enrolled(to, result) => drop(to.send(result)),
             Effect::Answer(answer, result) => self.answer(answer, result),
             Effect::Tell(instance, line) => self.links.tell(&instance, line),

@@ -1,6 +1,6 @@
 //! The events of a run as they come: history first, then live.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use slipstream_shared::event::{Event, Record};
 use tokio::sync::broadcast;
@@ -12,7 +12,7 @@ use crate::run::Run;
 #[derive(Debug)]
 pub struct EventFeed {
     journal: Journal,
-    live: broadcast::Receiver<Record>,
+    live: broadcast::Receiver<Arc<Record>>,
     ready: VecDeque<Record>,
     last: u64,
     /// What the run had come to when the feed began: up to here the journal is read.
@@ -21,7 +21,7 @@ pub struct EventFeed {
 }
 
 impl EventFeed {
-    pub(super) fn new(journal: Journal, live: broadcast::Receiver<Record>, after: u64, run: &Run) -> Self {
+    pub(super) fn new(journal: Journal, live: broadcast::Receiver<Arc<Record>>, after: u64, run: &Run) -> Self {
         let over = run.state.is_final() && after >= run.seq;
         EventFeed { journal, live, ready: VecDeque::new(), last: after, known: run.seq, over }
     }
@@ -47,7 +47,7 @@ impl EventFeed {
                 continue;
             }
             match self.live.recv().await {
-                Ok(record) if record.seq == self.last + 1 => self.ready.push_back(record),
+                Ok(record) if record.seq == self.last + 1 => self.ready.push_back(Arc::unwrap_or_clone(record)),
                 // Seen already in the journal, or a gap that the journal fills.
                 Ok(record) => self.known = self.known.max(record.seq),
                 Err(broadcast::error::RecvError::Lagged(_)) => self.known = self.last + 1,

@@ -49,6 +49,12 @@ pub(super) enum Message {
         change: UserChange,
         reply: oneshot::Sender<Result<(), RunError>>,
     },
+    /// Answered with the parameter as it then is.
+    Write {
+        by: Author,
+        write: Write,
+        reply: oneshot::Sender<Result<Parameter, RunError>>,
+    },
     Wait {
         conditions: Vec<Condition>,
         ignore_abort: bool,
@@ -185,9 +191,7 @@ impl RunHandle {
 
     /// Writes a parameter, under conditions. Durable when this returns.
     pub async fn write(&self, by: Author, write: Write) -> Result<Parameter, RunError> {
-        let key = write.key.clone();
-        self.change(by, UserChange::Set(write)).await?;
-        self.parameter(&key).await
+        self.ask(|reply| Message::Write { by, write, reply }).await?
     }
 
     /// The last writes of a parameter, newest first.

@@ -1,61 +1,87 @@
 //! The events of one run in the store.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use slipstream_shared::{api::RunSummary, event::Record, id::RunId};
 
+use super::snapshot;
 use crate::{
     run::Run,
-    store::{Backend, Batch, StoreError, layout},
+    store::{Backend, Batch, MAX_VALUE, StoreError, layout},
 };
-
-/// A snapshot is written after so many events, to bound the replay.
-const SNAPSHOT_EVERY: u64 = 256;
 
 /// How many events are read at a time.
 const PAGE: usize = 512;
+
+/// The bytes of events in one batch; the last of them may go beyond, and a summary comes on top.
+const BATCH: usize = MAX_VALUE / 2;
 
 /// Reads and writes the events of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
     backend: Arc<dyn Backend>,
     run: RunId,
+    /// The event after which a snapshot is to be written.
+    due: Arc<AtomicU64>,
 }
 
 impl Journal {
     /// The journal of a run, whether it has events or not.
     #[must_use]
     pub(super) fn new(backend: Arc<dyn Backend>, run: RunId) -> Self {
-        Journal { backend, run }
+        Journal { backend, run, due: Arc::new(AtomicU64::new(snapshot::EVERY)) }
     }
 
-    /// Appends the events that led to `state`. Fails with a conflict if somebody else has written the
-    /// first of them: a run has one writer.
-    pub(super) async fn append(
-        &self,
-        records: &[Record],
-        state: &Run,
-        summary: Option<&RunSummary>,
-    ) -> Result<(), StoreError> {
+    /// Appends events. Fails with a conflict if somebody else has written the first of them: a run has one
+    /// writer. They go into one batch, or into several where they are too much for one; after a failure the
+    /// first ones may be there and the rest not, as after a crash.
+    pub(super) async fn append(&self, records: &[Record], summary: Option<&RunSummary>) -> Result<(), StoreError> {
         let Some(first) = records.first() else { return Ok(()) };
-        let mut batch = Batch { expect: vec![(layout::event(self.run, first.seq), None)], writes: vec![] };
+        let begin = |seq| Batch { expect: vec![(layout::event(self.run, seq), None)], writes: vec![] };
+        let (mut batch, mut size) = (begin(first.seq), 0);
         for record in records {
-            batch.writes.push((layout::event(self.run, record.seq), Some(json(record))));
+            if size > BATCH {
+                size = 0;
+                self.backend.append(std::mem::replace(&mut batch, begin(record.seq))).await?;
+            }
+            let bytes = json(record);
+            size += bytes.len();
+            batch.writes.push((layout::event(self.run, record.seq), Some(bytes)));
         }
         if let Some(summary) = summary {
             batch.writes.push((layout::summary(self.run), Some(json(summary))));
         }
-        if first.seq / SNAPSHOT_EVERY != state.seq / SNAPSHOT_EVERY {
-            batch.writes.push((layout::snapshot(self.run), Some(json(state))));
-        }
         self.backend.append(batch).await
+    }
+
+    /// Bounds the replay: writes a snapshot when one is due. It only saves time, so a failure is no more than
+    /// a warning.
+    pub(super) async fn keep_short(&self, state: &Run) {
+        if state.seq < self.due.load(Ordering::Relaxed) {
+            return;
+        }
+        let bytes = json(state);
+        self.plan_next(state.seq, bytes.len());
+        if let Err(error) = snapshot::write(&*self.backend, self.run, state.seq, bytes).await {
+            tracing::warn!(run = %self.run, %error, "cannot write a snapshot; the next start takes longer");
+        }
+    }
+
+    fn plan_next(&self, seq: u64, size: usize) {
+        self.due.store(seq + snapshot::interval(size), Ordering::Relaxed);
     }
 
     /// The run as its events say. None: there is none.
     pub(super) async fn load(&self) -> Result<Option<Run>, StoreError> {
-        let snapshot = self.backend.get(&layout::snapshot(self.run)).await?;
-        let mut run = match snapshot {
-            Some(bytes) => Some(self.parse::<Run>(&bytes, "snapshot")?),
+        let mut run = match snapshot::read(&*self.backend, self.run).await? {
+            Some(bytes) => {
+                let run = self.parse::<Run>(&bytes, "snapshot")?;
+                self.plan_next(run.seq, bytes.len());
+                Some(run)
+            }
             None => None,
         };
         loop {

@@ -19,6 +19,7 @@ mod handle;
 mod jobs;
 mod journal;
 mod silence;
+mod snapshot;
 mod token;
 mod waiters;
 mod watch;
@@ -220,7 +221,7 @@ impl Runs {
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
         let mut active = self.active.lock().await;
-        match journal.append(&[record], &run, Some(&run.summary())).await {
+        match journal.append(&[record], Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }

@@ -1,5 +1,6 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
+mod large;
 mod life;
 mod silence;
 mod site;

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `meta/format` | [`VERSION`], written when a store is created and checked when it is opened |
 //! | `run/<uuid>/e/<seq>` | an event of a run |
-//! | `run/<uuid>/s` | the snapshot its events build on |
+//! | `run/<uuid>/s` | the snapshot its events build on, or how many parts it has |
+//! | `run/<uuid>/p/<seq><n>` | a part of the snapshot made after event `seq` |
 //! | `run/<uuid>/o` | which coordinator owns the run, and its fence |
 //! | `runs/<uuid>` | summary of a run, to list runs without loading them |
 //! | `module/<path>\0v<version>` | one version of a module |
@@ -60,6 +61,28 @@ pub fn parse_event(key: &[u8]) -> Option<(RunId, u64)> {
 #[must_use]
 pub fn snapshot(run: RunId) -> Vec<u8> {
     format!("run/{run}/s").into_bytes()
+}
+
+/// Prefix of the parts of all snapshots of a run.
+#[must_use]
+pub fn snapshot_parts(run: RunId) -> Vec<u8> {
+    format!("run/{run}/p/").into_bytes()
+}
+
+/// Prefix of the parts of the snapshot made after event `seq`.
+#[must_use]
+pub fn snapshot_parts_of(run: RunId, seq: u64) -> Vec<u8> {
+    let mut key = snapshot_parts(run);
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// Part `n` of the snapshot made after event `seq`.
+#[must_use]
+pub fn snapshot_part(run: RunId, seq: u64, n: u32) -> Vec<u8> {
+    let mut key = snapshot_parts_of(run, seq);
+    key.extend_from_slice(&n.to_be_bytes());
+    key
 }
 
 /// The owner of a run.
@@ -171,7 +194,14 @@ mod tests {
 
     #[test]
     fn other_keys_are_not_taken_for_these() {
-        let others = [snapshot(id()), summary(id()), module_head("a"), b"run/x/e/12345678".to_vec(), Vec::new()];
+        let others = [
+            snapshot(id()),
+            snapshot_part(id(), 1, 2),
+            summary(id()),
+            module_head("a"),
+            b"run/x/e/12345678".to_vec(),
+            Vec::new(),
+        ];
         for key in others {
             assert_eq!(parse_event(&key), None);
             assert_eq!(parse_module_version(&key), None);
@@ -189,9 +219,11 @@ mod tests {
 
     #[test]
     fn a_prefix_covers_what_belongs_to_it_and_nothing_else() {
-        for key in [event(id(), 7), snapshot(id()), owner(id())] {
+        for key in [event(id(), 7), snapshot(id()), snapshot_part(id(), 7, 0), owner(id())] {
             assert!(key.starts_with(&run(id())));
         }
+        assert!(snapshot_part(id(), 7, 300).starts_with(&snapshot_parts_of(id(), 7)));
+        assert!(!snapshot_part(id(), 8, 0).starts_with(&snapshot_parts_of(id(), 7)));
         assert!(!summary(id()).starts_with(&run(id())));
         assert!(!module_version("a/bc", 1).starts_with(&module_versions("a/b")));
         assert!(!module_version("a/b/c", 1).starts_with(&module_versions("a/b")));

@@ -310,6 +310,18 @@ impl Site {
         }
     }
 
+    /// The run as the next coordinator would read it.
+    pub(super) async fn load(&self, run: RunId) -> crate::run::Run {
+        let journal = crate::drive::journal::Journal::new(Arc::<Store>::clone(&self.store), run);
+        journal.load().await.expect("read").expect("there")
+    }
+
+    /// How many entries the store has of a run.
+    pub(super) async fn entries(&self, run: RunId) -> usize {
+        let found = self.store.scan(&crate::store::layout::run(run), None, usize::MAX).await;
+        found.expect("read").len()
+    }
+
     pub(super) async fn events(&self, run: RunId) -> Vec<Record> {
         let journal = crate::drive::journal::Journal::new(Arc::<Store>::clone(&self.store), run);
         journal.records(0, 10_000).await.expect("read")
