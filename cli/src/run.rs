@@ -61,6 +61,9 @@ pub(crate) enum Command {
         /// Go on until the run has ended
         #[arg(short, long)]
         follow: bool,
+        /// Of an earlier launch of the instance, whose machine was replaced: 1 is the first
+        #[arg(long, requires = "instance", conflicts_with = "follow")]
+        attempt: Option<u32>,
     },
     /// Prints the events of a run, one on each line
     #[command(after_help = "Examples:\n  slipstream run events 1a2b3c4d\n  \
@@ -178,8 +181,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Launch { module, options, wait } => launch::run(context, client, &module, &options, wait).await,
         Command::List { limit } => show::list(context, &client, limit).await,
         Command::Show { run } => show::show(context, &client, &run).await,
-        Command::Logs { run, instance, step, follow } => {
-            logs::run(context, client, &run, &logs::Choice { instance, step }, follow).await
+        Command::Logs { run, instance, step, follow, attempt } => {
+            logs::run(context, client, &run, &logs::Choice { instance, step, attempt }, follow).await
         }
         Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,

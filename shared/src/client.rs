@@ -295,6 +295,22 @@ impl Client {
         self.get(&of(run, &format!("/logs/{instance}"))).await
     }
 
+    /// What the steps of an instance have written in one of its launches, counted from 1.
+    pub async fn logs_of(&self, run: &str, instance: &InstanceId, attempt: u32) -> Result<Vec<LogInfo>, ClientError> {
+        self.get(&of(run, &format!("/logs/{instance}?attempt={attempt}"))).await
+    }
+
+    /// The output of a step in one of the launches of its instance.
+    pub async fn log_of(
+        &self,
+        run: &str,
+        instance: &InstanceId,
+        index: u32,
+        attempt: u32,
+    ) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/logs/{instance}/{index}?attempt={attempt}"))).await
+    }
+
     /// The output of a step from byte `offset` on, as far as it is there.
     pub async fn log(&self, run: &str, instance: &InstanceId, index: u32, offset: u64) -> Result<Body, ClientError> {
         self.body(&of(run, &format!("/logs/{instance}/{index}?offset={offset}"))).await

@@ -227,12 +227,11 @@ pub enum Event {
     InstanceGivenUp {
         /// Which one.
         instance: InstanceId,
-        /// Of which launch.
-        attempt: u32,
-        /// The word for what has failed.
-        failure: Failure,
         /// Why.
         reason: String,
+        /// The word for what has failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// A machine that is silent or lost will be replaced: its key is no longer good, it is removed, and its
     /// instance is launched again. What that had published has no value any more.

@@ -51,7 +51,13 @@ async fn until(coordinator: &Coordinator, run: &str, what: impl Fn(&Event) -> bo
 #[tokio::test]
 async fn a_silent_machine_is_noticed_within_30_seconds_and_replaced() {
     let coordinator = Coordinator::start(Options::default()).await;
-    put_application(&coordinator, "    count: 2\n    on_silent: replace\n", "", "ss-set answer \"$$\"").await;
+    put_application(
+        &coordinator,
+        "    count: 2\n    on_silent: replace\n",
+        "",
+        "ss-set answer \"$$\"\necho \"answer is $$\"",
+    )
+    .await;
     let run = coordinator.launch("tests/application").await;
     let detail = coordinator.wait_for(&run, RunState::Ready, LIMIT).await;
     assert_eq!(detail.summary.health, "2 of 2 ready");
@@ -73,6 +79,12 @@ async fn a_silent_machine_is_noticed_within_30_seconds_and_replaced() {
     let after = coordinator.client().parameter(&run, &key("web.1:answer")).await.expect("read").value;
     assert!(after.is_some() && after != before, "published again: {before:?}, {after:?}");
     assert_eq!(coordinator.machines().len(), 2, "{:?}", coordinator.machines());
+    for (attempt, said) in [("1", &before), ("2", &after)] {
+        let output = cli(&coordinator.profile()).args(["run", "logs", &run, "web.1", "--attempt", attempt]).output();
+        let text = String::from_utf8_lossy(&output.expect("runs").stdout).into_owned();
+        let said = said.as_deref().expect("set");
+        assert!(text.contains(&format!("answer is {said}\n")), "of attempt {attempt}: {text}");
+    }
     coordinator.client().terminate(&run).await.expect("accepted");
     coordinator.wait_for(&run, RunState::Done, LIMIT).await;
     coordinator.assert_nothing_left().await;

@@ -198,8 +198,9 @@ fn of_output() -> Vec<Route> {
     vec![
         Route::get("/api/v1/runs/{run}/logs/{instance}", "list_logs", logs::list)
             .about("output", "Lists the steps of an instance with how much each has printed")
+            .query::<logs::ListQuery>()
             .json::<Vec<LogInfo>>(200, "Its steps in order")
-            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, InvalidRequest]),
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/logs/{instance}/{index}", "show_log", logs::show)
             .about("output", "What a step has printed, standard output and errors as they came")
             .query::<logs::LogQuery>()

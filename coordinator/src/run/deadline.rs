@@ -137,8 +137,8 @@ impl Run {
         let mut first = None;
         for (id, failure, reason) in failures {
             if failure.is_tolerable() && self.tolerates_one_more(id, &decision.events) {
-                let (instance, attempt) = (id.clone(), self.instances.get(id).map_or(0, |i| i.attempt));
-                decision.events.push(Event::InstanceGivenUp { instance, attempt, failure, reason });
+                let (instance, failure) = (id.clone(), Some(failure));
+                decision.events.push(Event::InstanceGivenUp { instance, reason, failure });
             } else {
                 first.get_or_insert((Some(id.clone()), failure, reason));
             }

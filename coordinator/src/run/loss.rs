@@ -75,8 +75,8 @@ impl Run {
     pub(super) fn give_up_replacements(&self, now: Millis, decision: &mut Decision) {
         for (id, instance) in self.instances.iter().filter(|(_, i)| i.replacing && i.given_up.is_none()) {
             if let Some((failure, reason)) = self.failure_of(id, instance, now, decision) {
-                let (instance, attempt) = (id.clone(), instance.attempt);
-                decision.events.push(Event::InstanceGivenUp { instance, attempt, failure, reason });
+                let (instance, failure) = (id.clone(), Some(failure));
+                decision.events.push(Event::InstanceGivenUp { instance, reason, failure });
             }
         }
     }
