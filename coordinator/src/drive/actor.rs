@@ -114,9 +114,13 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
+    let clock = Clock::new(&world.seam, &run);
+    // One that has just begun has missed nothing.
+    let listening_since = if run.seq > 1 { clock.now() } else { 0 };
+    let run = Run { listening_since, ..run };
     let actor = Actor {
         written: Some(run.summary()),
-        clock: Clock::new(&world.seam, &run),
+        clock,
         silence: Silence::new(&world.seam),
         world: Arc::clone(&world),
         journal,

@@ -78,7 +78,7 @@ impl Actor {
         let Some(run) = self.read_again().await else { return };
         self.astray = false;
         self.waiters.recorded(&run);
-        self.run = run;
+        self.run = Run { listening_since: self.run.listening_since, ..run };
         self.written = None;
         for read in reads {
             self.carry_out(read);

@@ -6,6 +6,7 @@
 use slipstream_shared::{
     event::Event,
     id::InstanceId,
+    plan::ReadyCheck,
     state::{Failure, Milestone},
 };
 
@@ -103,7 +104,8 @@ impl Run {
             let (what, since, until, failure) = match state.map(|s| (s.started, &s.result)) {
                 None => (format!("{id} has not begun `{}`", plan.step), instance.reached, None, Failure::Timeout),
                 Some((started, None)) => {
-                    let until = plan.within.map(|seconds| started + seconds * 1000 + GRACE);
+                    let within = plan.within.filter(|_| instance.silent.is_none());
+                    let until = within.map(|seconds| started + seconds * 1000 + GRACE);
                     (format!("`{}` of {id} has not ended", plan.step), started, until, Failure::StepLate)
                 }
                 Some((_, Some(result))) if result.succeeded() => continue,
@@ -117,8 +119,15 @@ impl Run {
         if instance.ready {
             return None;
         }
-        let within = self.node(id).and_then(|n| n.ready.as_ref()).map_or(0, |ready| ready.within * 1000);
-        let (since, until) = (instance.reached, Some(instance.reached + within + GRACE));
+        let check = self.node(id).and_then(|n| n.ready.as_ref());
+        // One that waits for others is limited by its agent alone; silence has its own rule.
+        let waits = check.is_some_and(|ready| match &ready.check {
+            ReadyCheck::Tcp(text) | ReadyCheck::Http(text) => text.as_literal().is_none(),
+            ReadyCheck::Exec(_) => false,
+        });
+        let within = check.map_or(0, |ready| ready.within * 1000);
+        let until = (!waits && instance.silent.is_none()).then(|| instance.reached + within + GRACE);
+        let since = instance.reached;
         let what = format!("the ready check of {id} has not passed");
         Some(Missing { milestone: Milestone::Ready, what, since, until, failure: Failure::NotReady })
     }
@@ -144,7 +153,7 @@ impl Run {
             }
         }
         let seconds = self.plan.policy.timeout;
-        if !before(now, self.created + seconds * 1000, decision) {
+        if !before(now, self.not_before(self.created + seconds * 1000), decision) {
             let reason = format!("not Ready within {seconds} s: {}", self.first_missing());
             first.get_or_insert((None, Failure::Timeout, reason));
         }
@@ -165,11 +174,16 @@ impl Run {
             return Some((Failure::LaunchFailed, format!("cannot launch {id}: {reason}")));
         }
         let missing = self.missing(id, instance)?;
-        if missing.failure == Failure::NotRemoved || before(now, missing.until?, decision) {
+        if missing.failure == Failure::NotRemoved || before(now, self.not_before(missing.until?), decision) {
             return None;
         }
         let within = (missing.until? - missing.since) / 1000;
         Some((missing.failure, format!("{} within {}", missing.what, in_words(within))))
+    }
+
+    /// A deadline that passed while nobody could be heard leaves some time to those who come back.
+    fn not_before(&self, deadline: Millis) -> Millis {
+        deadline.max(self.listening_since + GRACE)
     }
 
     /// Whether a node tolerates that one more of its instances never comes. `new` are decided already.

@@ -32,6 +32,7 @@ impl Run {
             id,
             seq: record.seq,
             clock: 0,
+            listening_since: 0,
             created: at,
             changed: at,
             instances: instances(plan, at),

@@ -51,6 +51,10 @@ pub struct Run {
     /// changes of that clock. All times here but those of parameters are in the run's own time.
     #[serde(default)]
     pub clock: i64,
+    /// Nobody could be heard before this, for no coordinator was there: it is no news that nobody was. Not of
+    /// its events, but of whoever drives it.
+    #[serde(skip)]
+    pub listening_since: Millis,
     /// When it was accepted.
     pub created: Millis,
     /// When its last event was recorded.

@@ -132,6 +132,22 @@ fn each_milestone_has_its_deadline_and_its_own_name() {
 }
 
 #[test]
+fn a_deadline_that_passed_while_no_coordinator_was_there_leaves_time_to_come_back() {
+    let mut bench = Bench::new(with_web(|node| node.steps[0].within = Some(60)));
+    bench.settle();
+    bench.boot("web.1");
+    bench.change("web.1", &Change::StepStarted { index: 0 });
+    bench.now += 1_800_000 - 1;
+    bench.run.listening_since = bench.now;
+    bench.settle();
+    assert_eq!(bench.run.abort, None, "its result may be on its way");
+    bench.change("web.1", &Change::StepFinished { index: 0, result: StepResult { exit: Some(0), ..failed() } });
+    bench.now += GRACE;
+    bench.settle();
+    assert_eq!(bench.run.abort.expect("the others did not come").failure, Some(Failure::LaunchLate));
+}
+
+#[test]
 fn why_names_what_an_instance_waits_for() {
     let mut plan = plan();
     for (name, node) in &mut plan.nodes {
