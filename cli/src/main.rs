@@ -10,6 +10,7 @@ mod coordinator;
 mod exit;
 mod keys;
 mod module;
+mod operation;
 mod output;
 mod param;
 mod profile;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use slipstream_shared::{
     event::{Event, Record, StepResult},
     id::InstanceId,
+    operation::FIRST_TASK,
     parameter::{Key, Scope},
     plan::Plan,
     state::RunState,
@@ -15,6 +16,7 @@ use slipstream_shared::{
 
 use self::phases::Phases;
 use crate::{
+    operation::words,
     output::{Paint, Tone, one_line, seconds},
     table::Table,
 };
@@ -43,6 +45,8 @@ pub(crate) struct Progress {
     ready_after: Option<i64>,
     clouds: BTreeMap<InstanceId, String>,
     phases: BTreeMap<InstanceId, Phases>,
+    /// Operations that are over, and whether they have succeeded.
+    operations: BTreeMap<u32, bool>,
     seq: u64,
 }
 
@@ -50,6 +54,11 @@ impl Progress {
     /// The number of the last event.
     pub(crate) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Whether an operation has succeeded, once it is over.
+    pub(crate) fn operation(&self, number: u32) -> Option<bool> {
+        self.operations.get(&number).copied()
     }
 
     /// Where the run is.
@@ -108,6 +117,17 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
+            Event::OperationStarted { number, asked, add, remove, .. } => {
+                let what = words(asked, add, remove);
+                say(&"run", "operation", format!("{number}: {what} (asked for by {})", record.by), Tone::Plain);
+            }
+            Event::OperationFinished { number, failure } => {
+                self.operations.insert(*number, failure.is_none());
+                match failure {
+                    None => say(&"run", "operation", format!("{number} is done"), Tone::Good),
+                    Some(why) => say(&"run", "operation", format!("{number} has failed: {why}"), Tone::Bad),
+                }
+            }
             Event::ClockChanged { millis } => {
                 let (by, way) = (seconds(millis.saturating_abs()), if *millis < 0 { "back" } else { "forward" });
                 say(&"run", "clock", format!("of the coordinator was set {way} by {by}"), Tone::Warn);
@@ -241,7 +261,10 @@ impl Progress {
             tail: None,
         };
         if result.succeeded() {
-            self.mark(who).step_done(step, after);
+            // Tasks of operations are no phases of the deployment.
+            if index < FIRST_TASK {
+                self.mark(who).step_done(step, after);
+            }
         } else {
             line.detail = one_line(&format!("failed after {took}{label}: {result}"));
             // A step ended by the abort of another one explains nothing.

@@ -6,6 +6,8 @@ mod launch;
 mod life;
 mod logs;
 mod reports;
+mod retry;
+mod scale;
 mod show;
 
 use std::{path::PathBuf, time::Duration};
@@ -90,6 +92,30 @@ pub(crate) enum Command {
         /// How long at most, as in 20m; then exit with 8, the run goes on
         #[arg(long, value_parser = duration)]
         timeout: Option<Duration>,
+    },
+    /// Gives nodes of a run that is Ready other numbers of instances
+    #[command(after_help = "Examples:\n  slipstream run scale 1a2b3c4d web=5 db=2 --wait\n  \
+        slipstream run scale 1a2b3c4d --remove web.2,web.4\n  slipstream run scale 1a2b3c4d web=0 --dry-run")]
+    Scale {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: scale::ScaleOptions,
+    },
+    /// Runs a step of an instance again, and those after it, as they were or edited
+    #[command(after_help = "Examples:\n  slipstream run retry 1a2b3c4d web.1 --from deploy --wait\n  \
+        slipstream run retry 1a2b3c4d web.1 --from deploy --script deploy.sh")]
+    Retry {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: retry::RetryOptions,
+    },
+    /// Lists what was asked of a run since it was Ready, and the scripts that went with it
+    #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
+    Operations {
+        /// Id of the run, short or full
+        run: String,
     },
     /// Ends runs and removes their machines
     #[command(after_help = "Example:\n  slipstream run terminate 1a2b3c4d --wait")]
@@ -186,6 +212,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         }
         Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
+        Command::Scale { run, options } => scale::scale(context, client, &run, options).await,
+        Command::Retry { run, options } => retry::run(context, client, &run, options).await,
+        Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Why { run } => life::why(context, &client, &run).await,
         Command::Lease { run, within, end, never } => {

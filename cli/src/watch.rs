@@ -25,6 +25,8 @@ pub(crate) enum Until {
     Ready,
     /// Ended, and everything is gone.
     Gone,
+    /// An operation is over, and the run Ready again or ended.
+    Operation(u32),
 }
 
 /// A run that is being watched.
@@ -61,6 +63,12 @@ impl<'a> Watch<'a> {
         loop {
             if self.progress.seq() >= self.caught_up.max(1) {
                 let state = self.progress.state();
+                if let Until::Operation(number) = until
+                    && let Some(succeeded) = self.progress.operation(number)
+                    && (state.is_final() || state == RunState::Ready)
+                {
+                    return Ok(if succeeded { Exit::Done } else { Exit::RunFailed });
+                }
                 let there = state.is_final() || (until == Until::Ready && state == RunState::Ready);
                 if there {
                     return Ok(if self.progress.has_failed() { Exit::RunFailed } else { Exit::Done });

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     condition::Condition,
     event::{Author, LeftBehind},
-    id::{InstanceId, RunId},
+    id::{InstanceId, NodeName, RunId},
+    operation::Asked,
     parameter::{Key, ParamType},
     plan::{Category, KeepRunning},
     state::{Failure, Milestone, Outcome, RunState},
@@ -183,6 +184,9 @@ pub struct RunDetail {
     pub keep_running: KeepRunning,
     /// Its machines.
     pub nodes: Vec<InstanceInfo>,
+    /// Its operations: those under way, and the latest of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<OperationInfo>,
     /// Its results, as far as they are known.
     #[serde(default)]
     pub outputs: BTreeMap<String, Option<String>>,
@@ -318,7 +322,7 @@ pub struct WaitInfo {
 /// A script of an instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepInfo {
-    /// Its place in the node's steps followed by its report.
+    /// Its place in the node's steps followed by its report; from 10000, the number of a task.
     pub index: u32,
     /// Its name.
     pub step: String,
@@ -406,6 +410,101 @@ pub struct WaitAnswer {
     pub seq: u64,
     /// The parameters that the conditions are about, as they were at that moment.
     pub parameters: Vec<Parameter>,
+}
+
+/// Asks for other numbers of instances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// How many instances a node is to have.
+    #[serde(default)]
+    pub count: BTreeMap<NodeName, u32>,
+    /// Instances that are to go.
+    #[serde(default)]
+    pub remove: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to run the steps of an instance again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Whose.
+    pub instance: InstanceId,
+    /// The name of the first step to run, such as `deploy`.
+    pub from: String,
+    /// What to run as that step instead of what the module says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A change of a run that is up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationInfo {
+    /// Its number within the run, from 1.
+    pub number: u32,
+    /// How far it has come.
+    pub status: OperationStatus,
+    /// Why it has failed, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// What was asked for.
+    pub asked: Asked,
+    /// Who asked; absent where nothing was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+    /// When it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended: Option<Timestamp>,
+    /// The instances it adds.
+    #[serde(default)]
+    pub add: Vec<InstanceId>,
+    /// The instances it removes.
+    #[serde(default)]
+    pub remove: Vec<InstanceId>,
+    /// The scripts that go with it.
+    #[serde(default)]
+    pub tasks: Vec<TaskInfo>,
+}
+
+/// How far an operation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationStatus {
+    /// It was only asked what would be done.
+    Planned,
+    /// It is being done.
+    UnderWay,
+    /// All of it was done.
+    Succeeded,
+    /// It is over, but something went wrong: `failure` says what.
+    Failed,
+}
+
+/// A script of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskInfo {
+    /// Where it runs.
+    pub instance: InstanceId,
+    /// Its number there, which is also that of its log.
+    pub index: u32,
+    /// Its name.
+    pub step: String,
+    /// `waiting`, `running`, `succeeded`, `failed`, `skipped`.
+    pub status: String,
+    /// Its result in words, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// Aborts a run.

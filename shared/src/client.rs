@@ -15,8 +15,9 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite,
-        Problem, ReportInfo, RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest, Why,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
+        ParameterWrite, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter,
+        WaitAnswer, WaitRequest, Why,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -282,6 +283,33 @@ impl Client {
     /// Gives up on the machines of a run that cannot be removed.
     pub async fn abandon(&self, run: &str) -> Result<RunDetail, ClientError> {
         self.call(Method::POST, &of(run, "/abandon"), Bytes::new(), None).await
+    }
+
+    /// Asks for other numbers of instances. The same `idempotency` key again gives the same operation.
+    pub async fn scale(
+        &self,
+        run: &str,
+        request: &ScaleRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/scale"), json(request), key).await
+    }
+
+    /// Asks to run the steps of an instance again. The same `idempotency` key again gives the same operation.
+    pub async fn retry(
+        &self,
+        run: &str,
+        request: &RetryRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/retry"), json(request), key).await
+    }
+
+    /// The operations of a run, oldest first.
+    pub async fn operations(&self, run: &str) -> Result<Vec<OperationInfo>, ClientError> {
+        self.all(&of(run, "/operations")).await
     }
 
     /// The events of a run after number `after`, those that have happened and those to come.

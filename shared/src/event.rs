@@ -3,7 +3,7 @@
 //! The same records are the coordinator's journal and what `GET /runs/{id}/events` streams. A new
 //! field needs a default; a meaning never changes under the same name.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, InvalidId},
     link::RefusedCode,
+    operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
     state::{Failure, RunState},
@@ -146,7 +147,7 @@ pub enum Event {
     StepStarted {
         /// Where.
         instance: InstanceId,
-        /// Which one: its place in the node's `steps` followed by its `report`.
+        /// Which one: its place in the node's `steps` followed by its `report`, or the number of a task.
         index: u32,
         /// Its name, such as `deploy`.
         step: String,
@@ -222,8 +223,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// An instance that never came is given up; its node tolerates that. What may be there of its machine is
-    /// removed, and nobody waits for it any more.
+    /// An instance that never came is given up: its node tolerates that, an operation had added it, or it was to
+    /// replace another. What may be there of its machine is removed, and nobody waits for it any more.
     InstanceGivenUp {
         /// Which one.
         instance: InstanceId,
@@ -309,6 +310,42 @@ pub enum Event {
         #[serde(default)]
         unexpected: bool,
     },
+    /// Somebody asked for a change of a run that is up.
+    OperationStarted {
+        /// Counts the operations of a run, from 1.
+        number: u32,
+        /// What was asked for.
+        asked: Box<Asked>,
+        /// The instances that are to come.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        add: Vec<InstanceId>,
+        /// The instances that are to go.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<InstanceId>,
+        /// The scripts that go with it, those of an instance in their order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tasks: Vec<Task>,
+    },
+    /// An operation is over.
+    OperationFinished {
+        /// Its number.
+        number: u32,
+        /// Why it has failed, if it has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+    },
+    /// It is the turn of a task; recorded before its agent is told.
+    TaskOrdered {
+        /// Where.
+        instance: InstanceId,
+        /// Which one.
+        index: u32,
+        /// Its name.
+        step: String,
+        /// The variables that say what it is about.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+    },
     /// Something worth knowing that is no failure, such as machines that are slower than usual.
     Noted {
         /// What.
@@ -340,6 +377,7 @@ impl Event {
             | Event::WaitEnded { instance, .. }
             | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
+            | Event::TaskOrdered { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }
             | Event::InstanceHeard { instance, .. }
@@ -354,6 +392,8 @@ impl Event {
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested
+            | Event::OperationStarted { .. }
+            | Event::OperationFinished { .. }
             | Event::ClockChanged { .. }
             | Event::LeaseSet { .. }
             | Event::LeaseEnding { .. }

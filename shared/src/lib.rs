@@ -14,6 +14,7 @@ pub mod id;
 pub mod limits;
 pub mod link;
 pub mod module;
+pub mod operation;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;

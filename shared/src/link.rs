@@ -393,12 +393,46 @@ pub struct AgentPlan {
     /// The user for ssh.
     #[serde(default)]
     pub login: String,
+    /// Scripts of operations whose turn it is, in order; run one at a time, after the deployment.
+    ///
+    /// Added before the first release, as `logs` was: [`PROTOCOL`] stayed 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<AgentTask>,
+    /// The deployment is not to go on from this step: tasks run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
+    /// The names of the latest tasks by their index, those that have ended included: what to call their
+    /// output. For the coordinator's own use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbered_names")]
+    pub names: BTreeMap<u32, String>,
 }
 
 /// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.
 fn numbered<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, StepResult>, D::Error> {
     let text = BTreeMap::<String, StepResult>::deserialize(from)?;
     text.into_iter().map(|(key, value)| key.parse().map(|key| (key, value)).map_err(D::Error::custom)).collect()
+}
+
+/// See [`numbered`].
+fn numbered_names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, String>, D::Error> {
+    let text = BTreeMap::<String, String>::deserialize(from)?;
+    text.into_iter().map(|(key, value)| key.parse().map(|key| (key, value)).map_err(D::Error::custom)).collect()
+}
+
+/// A script of an operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentTask {
+    /// Its number on this instance; it names its log and its result.
+    pub index: u32,
+    /// What to run.
+    #[serde(flatten)]
+    pub step: AgentStep,
+    /// The step of the deployment that it is, once more: its result is that of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u32>,
+    /// The ready check is to be passed again once it has succeeded.
+    #[serde(default)]
+    pub check: bool,
 }
 
 /// One script.

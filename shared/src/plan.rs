@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::NodeName,
     limits::Limits,
+    operation::{Bounds, Hook},
     parameter::ParamType,
     template::{Target, Template},
 };
@@ -87,6 +88,12 @@ pub struct NodePlan {
     /// What follows when an instance falls silent or loses its machine.
     #[serde(default)]
     pub on_silent: OnSilent,
+    /// How many instances it may have later.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// What its instances run when the run is scaled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<Hook, Vec<StepPlan>>,
 }
 
 /// One parameter of a plan.

@@ -6,4 +6,6 @@ mod input;
 mod life;
 mod processes;
 mod qemu;
+mod retry;
+mod scale;
 mod survive;

@@ -11,6 +11,7 @@ mod process;
 mod ready;
 mod report;
 pub mod shim;
+mod tasks;
 
 use std::{collections::BTreeMap, convert::Infallible, fs, io, sync::Arc};
 
@@ -30,7 +31,11 @@ use crate::{
 /// Runs everything, for as long as the daemon lives.
 pub async fn run(agent: &Arc<Agent>) -> Infallible {
     output::resume_finished(agent);
-    tokio::join!(deploy(agent), report::on_request(agent)).1
+    let scripts = async {
+        deploy(agent).await;
+        tasks::run(agent).await
+    };
+    tokio::join!(scripts, report::on_request(agent)).1
 }
 
 /// The deployment: all steps, then the ready check.
@@ -42,6 +47,9 @@ async fn deploy(agent: &Arc<Agent>) {
     let mut index = 0;
     while index < current().deploy {
         let plan = current();
+        if plan.held.is_some_and(|held| index >= held) {
+            return;
+        }
         let Some(step) = plan.steps.get(index as usize) else { break };
         let result = outcome(agent, &plan, step, index).await;
         if !result.succeeded() {
@@ -58,26 +66,31 @@ async fn outcome(agent: &Arc<Agent>, plan: &AgentPlan, step: &AgentStep, index: 
     if let Some(result) = ended(agent, plan, index) {
         return result;
     }
-    if let Ok(program) = fs::canonicalize(agent.folder.script(index, &step.step)) {
-        let (env, folder) = (BTreeMap::new(), agent.folder.base().to_owned());
-        let (name, within) = (step.step.as_str(), step.within);
-        let job = process::Job { index, name, program, shell: false, folder, env, within, abortable: true };
-        agent.stage(Stage::Deploying, name);
-        if let Some(result) = process::adopt(agent, &job).await {
-            return finish(agent, step, index, result);
-        }
+    if let Some(result) = adopted(agent, step, index).await {
+        return result;
     }
     match environment(agent, step, index).await {
         Ok(env) => {
             agent.link.not_aborted().await;
             agent.stage(Stage::Deploying, &step.step);
-            run_step(agent, plan, index, env, true).await
+            run_step(agent, plan, step, index, env, true).await
         }
         Err(why) => {
             let cause = Some(format!("no environment: {why}"));
             finish(agent, step, index, StepResult { cause, ..StepResult::default() })
         }
     }
+}
+
+/// How a step ends that an earlier agent has begun, if it did.
+async fn adopted(agent: &Arc<Agent>, step: &AgentStep, index: u32) -> Option<StepResult> {
+    let program = fs::canonicalize(agent.folder.script(index, &step.step)).ok()?;
+    let (env, folder) = (BTreeMap::new(), agent.folder.base().to_owned());
+    let (name, within) = (step.step.as_str(), step.within);
+    let job = process::Job { index, name, program, shell: false, folder, env, within, abortable: true };
+    agent.stage(Stage::Deploying, name);
+    let result = process::adopt(agent, &job).await?;
+    Some(finish(agent, step, index, result))
 }
 
 /// How a step has ended, from whichever record survived.
@@ -112,11 +125,11 @@ async fn environment(agent: &Agent, step: &AgentStep, index: u32) -> Result<BTre
 async fn run_step(
     agent: &Arc<Agent>,
     plan: &AgentPlan,
+    step: &AgentStep,
     index: u32,
     env: BTreeMap<String, String>,
     abortable: bool,
 ) -> StepResult {
-    let Some(step) = plan.steps.get(index as usize) else { return StepResult::default() };
     let job = |program, shell, folder| process::Job {
         index,
         name: &step.step,

@@ -60,6 +60,16 @@ pub(super) async fn check(agent: &Arc<Agent>, plan: &AgentPlan) {
     }
 }
 
+/// Tries the check once more, whatever has passed before.
+pub(super) async fn check_again(agent: &Arc<Agent>, plan: &AgentPlan) {
+    if let Err(e) = std::fs::remove_file(agent.folder.file("ready"))
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        say(format_args!("cannot forget that the ready check has passed: {e}"));
+    }
+    check(agent, plan).await;
+}
+
 async fn until_it_passes(agent: &Agent, plan: &AgentPlan, ready: &ReadyPlan) -> Result<(), String> {
     let target = match &ready.check {
         ReadyCheck::Tcp(template) | ReadyCheck::Http(template) => resolve(agent, plan, template).await?,

@@ -49,7 +49,7 @@ async fn run_scripts(agent: &Arc<Agent>, plan: &AgentPlan) {
     for (index, step) in (0..).zip(&plan.steps).skip(plan.deploy as usize) {
         let env = environment(agent, step, index).await;
         // Its failure is in its result; a report is sent all the same.
-        run_step(agent, plan, index, env, false).await;
+        run_step(agent, plan, step, index, env, false).await;
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
     } else {
         heading(&context.screen, &run)?;
         machines(&context.screen, &run)?;
+        super::scale::below(&context.screen, &run.operations)?;
         outputs(&context.screen, &run)?;
         if !run.left.is_empty() {
             context.screen.line("")?;

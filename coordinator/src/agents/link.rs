@@ -9,7 +9,7 @@
 //! A link ends when either side leaves, when the agent is silent or does not read, when it breaks the
 //! protocol, or when the coordinator stops. All of these but the first say `Goodbye`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, BodyDataStream},
@@ -99,7 +99,7 @@ async fn talk(app: &App, peer: &Peer, input: &mut Input, out: &mpsc::Sender<Byte
         Err(end) => return end,
     };
     let (down, up) = link.split();
-    let (steps, names) = watch::channel(Vec::new());
+    let (steps, names) = watch::channel(BTreeMap::new());
     let output = Output::new(&app.logs, &peer.key, names);
     tokio::select! {
         end = read(input, &up, output, out) => end,
@@ -161,7 +161,11 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
 }
 
 /// Tells the agent what the run has for it.
-async fn write(mut down: mpsc::Receiver<Down>, steps: watch::Sender<Vec<String>>, out: &mpsc::Sender<Bytes>) -> End {
+async fn write(
+    mut down: mpsc::Receiver<Down>,
+    steps: watch::Sender<BTreeMap<u32, String>>,
+    out: &mpsc::Sender<Bytes>,
+) -> End {
     loop {
         let line = match timeout(Duration::from_secs(HEARTBEAT_SECONDS), down.recv()).await {
             Err(_) => Down::Heartbeat,
@@ -172,7 +176,8 @@ async fn write(mut down: mpsc::Receiver<Down>, steps: watch::Sender<Vec<String>>
         let (mut text, mut last, mut next) = (Vec::new(), false, Some(line));
         while let Some(line) = next {
             if let Down::Plan(plan) = &line {
-                steps.send_replace(plan.steps.iter().map(|step| step.step.clone()).collect());
+                let names = (0..).zip(plan.steps.iter().map(|step| step.step.clone())).chain(plan.names.clone());
+                steps.send_replace(names.collect());
             }
             last = matches!(line, Down::Goodbye { .. });
             line::write_to(&mut text, &line);

@@ -1,6 +1,9 @@
 //! The output of steps, as it comes over a link.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use slipstream_shared::{
@@ -16,7 +19,7 @@ pub(super) struct Output<'a> {
     logs: &'a Logs,
     key: &'a AttemptKey,
     /// The names of the steps, as the plan on this link has them.
-    names: watch::Receiver<Vec<String>>,
+    names: watch::Receiver<BTreeMap<u32, String>>,
     open: HashMap<u32, Open>,
 }
 
@@ -29,7 +32,7 @@ struct Open {
 impl<'a> Output<'a> {
     /// Nothing under way.
     #[must_use]
-    pub(super) fn new(logs: &'a Logs, key: &'a AttemptKey, names: watch::Receiver<Vec<String>>) -> Self {
+    pub(super) fn new(logs: &'a Logs, key: &'a AttemptKey, names: watch::Receiver<BTreeMap<u32, String>>) -> Self {
         Output { logs, key, names, open: HashMap::new() }
     }
 
@@ -73,7 +76,7 @@ impl<'a> Output<'a> {
 
     fn open(&mut self, index: u32) -> Option<&mut Open> {
         if !self.open.contains_key(&index) {
-            let step = self.names.borrow().get(usize::try_from(index).ok()?)?.clone();
+            let step = self.names.borrow().get(&index)?.clone();
             let AttemptKey { run, instance, attempt } = self.key.clone();
             let log = self.logs.step(&StepKey { run, instance, attempt, index, step });
             self.open.insert(index, Open { log, begun: false });
@@ -96,7 +99,7 @@ mod tests {
         let logs = Logs::new(data.path());
         let run = "01890a5d-ac96-774b-bcce-b302099a8057".parse().expect("a run");
         let key = AttemptKey { run, instance: "web.1".parse().expect("an instance"), attempt: 1 };
-        let (_steps, names) = watch::channel(vec!["deploy".to_owned()]);
+        let (_steps, names) = watch::channel(BTreeMap::from([(0, "deploy".to_owned())]));
         let chunk = STANDARD.encode("abc");
         let mut first = Output::new(&logs, &key, names.clone());
         assert_eq!(first.log(0, 0, &chunk).await, Ok(ack(3)));

@@ -173,7 +173,7 @@ impl From<RunError> for ApiError {
             RunError::NotFound(_) => Code::RunNotFound,
             RunError::Ambiguous(_) => Code::RunAmbiguous,
             RunError::Refused(Refused::Reused) => Code::KeyReused,
-            RunError::Refused(Refused::NotNow(_)) => Code::Conflict,
+            RunError::Refused(Refused::Busy(_)) => Code::Conflict,
             RunError::Refused(Refused::Changed { revision, .. }) => {
                 let error = ApiError::new(Code::RevisionMismatch, error.to_string());
                 return ApiError { revision: Some(*revision), ..error };

@@ -14,6 +14,7 @@ mod life;
 mod logs;
 mod modules;
 pub mod openapi;
+mod operations;
 mod parameters;
 mod reports;
 pub mod route;
@@ -22,8 +23,9 @@ mod runs;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, Page, Parameter, ParameterWrite,
-        ReportInfo, RunDetail, RunSummary, SetParameter, WaitAnswer, WaitRequest, Why,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
+        ParameterWrite, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer,
+        WaitRequest, Why,
     },
     event::Record,
 };
@@ -44,6 +46,7 @@ pub fn table() -> Vec<Route> {
     let mut all = service();
     all.extend(of_modules());
     all.extend(of_runs());
+    all.extend(of_operations());
     all.extend(of_parameters());
     all.extend(of_output());
     all
@@ -133,6 +136,42 @@ fn of_runs() -> Vec<Route> {
             .media(200, "text/event-stream", "Events with their numbers as ids; `end` when the run has ended")
             .json::<Page<Record>>(200, "A page of events, if only `application/json` is accepted")
             .fails(&[RunNotFound, RunAmbiguous, InvalidRequest]),
+    ]
+}
+
+fn of_operations() -> Vec<Route> {
+    const KEY: &str = "The same key again in this run, with the same body, gives the same operation";
+    const FAILS: &[error::Code] = &[
+        RunNotFound,
+        RunAmbiguous,
+        InvalidValue,
+        Conflict,
+        KeyReused,
+        Aborted,
+        RunEnded,
+        InvalidRequest,
+        MediaType,
+        TooLarge,
+    ];
+    vec![
+        Route::post("/api/v1/runs/{run}/scale", "scale_run", operations::scale)
+            .about("operations", "Gives nodes other numbers of instances, or removes named instances")
+            .header("Idempotency-Key", KEY)
+            .takes::<ScaleRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/retry", "retry_run", operations::retry)
+            .about("operations", "Runs the steps of an instance again, from one on; takes an abort back")
+            .header("Idempotency-Key", KEY)
+            .takes::<RetryRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
+            .about("operations", "Lists what was asked of a run since it was Ready")
+            .json::<Page<OperationInfo>>(200, "All of them, oldest first")
+            .fails(&[RunNotFound, RunAmbiguous]),
     ]
 }
 

@@ -21,6 +21,7 @@ use slipstream_shared::{
         model::{Component, Count, Packages, ScriptDecl},
         params::ParamDecl,
     },
+    operation::{Bounds, Hook},
     plan::{Category, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
     predefined::{self, Level, Since},
     template::{Owner, Reference, Template},
@@ -162,6 +163,8 @@ impl Planner<'_> {
             params,
             steps,
             report: self.report(),
+            bounds: self.bounds(),
+            hooks: self.hooks(),
             ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
             tolerate: self.node.map_or(0, |n| n.tolerate),
             on_silent: self.node.map(|n| n.on_silent).unwrap_or_default(),
@@ -237,6 +240,23 @@ impl Planner<'_> {
         let env = self.env();
         let scripts = self.layers.iter().filter_map(|l| Some((l.origin, l.component.report.as_ref()?)));
         scripts.map(|(origin, script)| step("report", origin, script, &env)).collect()
+    }
+
+    /// What the instances run when the run is scaled, parents first.
+    fn hooks(&self) -> BTreeMap<Hook, Vec<StepPlan>> {
+        let env = self.env();
+        let mut hooks: BTreeMap<Hook, Vec<StepPlan>> = BTreeMap::new();
+        for layer in self.layers.iter() {
+            for (hook, script) in &layer.component.hooks {
+                hooks.entry(*hook).or_default().push(step(hook.name(), layer.origin, script, &env));
+            }
+        }
+        hooks
+    }
+
+    fn bounds(&self) -> Bounds {
+        let Count { min, max, .. } = self.node.map_or(ONE, |n| n.count);
+        Bounds { min, max }
     }
 
     fn env(&self) -> BTreeMap<String, Template> {

@@ -56,6 +56,7 @@ pub(super) enum Answer {
 pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
     Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
+    Started(oneshot::Sender<Result<u32, RunError>>, Result<u32, RunError>),
     Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
     Answer(Answer, Result<Come, RunError>),
     Tell(InstanceId, Down),
@@ -232,6 +233,10 @@ impl Actor {
                 let key = write.key.clone();
                 let result = self.change_by_user(turn, &by, &UserChange::Set(write));
                 turn.then(Effect::Written(reply, key, result));
+            }
+            Message::Operate { by, asked, op, reply } => {
+                let result = self.begin_operation(turn, by, &asked, op);
+                turn.then(Effect::Started(reply, result));
             }
             Message::Wait { conditions, ignore_abort, number, reply } => {
                 let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));

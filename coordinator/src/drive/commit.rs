@@ -64,6 +64,7 @@ impl Actor {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
                 Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
+                Effect::Started(to, _) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
@@ -115,6 +116,7 @@ impl Actor {
                 let now = || self.run.parameter(&key).ok_or_else(|| self.run.unknown(&key).into());
                 let _ = to.send(result.and_then(|()| now()));
             }
+            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Enrolled(to, result) => drop(to.send(result)),
             Effect::Answer(answer, result) => self.answer(answer, result),
             Effect::Tell(instance, line) => self.links.tell(&instance, line),
@@ -156,6 +158,7 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
+                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
                 _ => {}
             }
         }

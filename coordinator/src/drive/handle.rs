@@ -6,6 +6,7 @@ use slipstream_shared::{
     event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
+    operation::Asked,
     parameter::Key,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,12 @@ pub(super) enum Message {
         ignore_abort: bool,
         number: oneshot::Sender<WaiterId>,
         reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+    },
+    Operate {
+        by: Author,
+        asked: Box<Asked>,
+        op: Option<u64>,
+        reply: oneshot::Sender<Result<u32, RunError>>,
     },
     Forget(WaiterId),
     Feed {
@@ -123,13 +130,13 @@ impl RunHandle {
         self.tx.is_closed()
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, RunError> {
+    pub(super) async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, RunError> {
         let (reply, answer) = oneshot::channel();
         self.tx.send(message(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         what: impl FnOnce(&Run, &dyn Fn(&InstanceId) -> bool) -> T + Send + 'static,
     ) -> Result<T, RunError> {

@@ -8,7 +8,6 @@ use slipstream_shared::{
     event::{Author, Event},
     id::{AttemptKey, InstanceId, RunId},
     link::Down,
-    state::RunState,
 };
 
 use super::{
@@ -57,9 +56,8 @@ impl Actor {
         let wanted: std::collections::BTreeSet<&Command> = commands.iter().collect();
         self.retry.retain(|command, _| wanted.contains(command));
         self.watches.keep(&wanted);
-        if !wanted.contains(&Command::Report) {
-            self.watches.reports_are_over();
-        }
+        let run = &self.run;
+        self.watches.asked_only(|id| run.owes_report(id));
         for command in commands {
             if self.running.contains(&command) || self.retry.get(&command).is_some_and(|(at, _)| *at > now) {
                 continue;
@@ -152,8 +150,7 @@ impl Actor {
 
     /// True when the report of an instance is due.
     pub(super) fn wants_report(&self, id: &InstanceId) -> bool {
-        self.run.state == RunState::SendingReports
-            && self.run.instances.get(id).is_some_and(|i| i.is_live() && i.key.is_some() && !i.reported)
+        self.run.owes_report(id)
     }
 
     fn start_release(&mut self, command: &Command) {

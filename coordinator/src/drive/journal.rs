@@ -16,7 +16,8 @@ use crate::{
 /// How many events are read at a time.
 const PAGE: usize = 512;
 
-/// The bytes of events in one batch; the last of them may go beyond, and a summary comes on top.
+/// The bytes of events in one batch; the last of them may go beyond, with what belongs to it, and a summary
+/// comes on top.
 const BATCH: usize = MAX_VALUE / 2;
 
 /// Reads and writes the events of one run.
@@ -42,8 +43,12 @@ impl Journal {
         let Some(first) = records.first() else { return Ok(()) };
         let begin = |seq| Batch { expect: vec![(layout::event(self.run, seq), None)], writes: vec![] };
         let (mut batch, mut size) = (begin(first.seq), 0);
+        let mut asked = (&first.by, None);
         for record in records {
-            if size > BATCH {
+            // What follows from one request is never split: half of it would look like all of it.
+            let same = record.op.is_some() && asked == (&record.by, record.op);
+            asked = (&record.by, record.op);
+            if size > BATCH && !same {
                 size = 0;
                 self.backend.append(std::mem::replace(&mut batch, begin(record.seq))).await?;
             }

@@ -18,6 +18,7 @@ mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod operate;
 mod silence;
 mod snapshot;
 mod token;

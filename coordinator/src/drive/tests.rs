@@ -2,6 +2,8 @@
 
 mod large;
 mod life;
+mod retry;
+mod scale;
 mod silence;
 mod site;
 

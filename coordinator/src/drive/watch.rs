@@ -92,9 +92,9 @@ impl Watches {
         self.clouds.values().filter(|w| w.failed).map(|w| w.next.unwrap_or(0)).min()
     }
 
-    /// The reports that were asked for are there, or too late: the next ones are asked for anew.
-    pub(super) fn reports_are_over(&mut self) {
-        self.asked.clear();
+    /// Forgets who was asked for a report and owes none: there may be another one to ask for later.
+    pub(super) fn asked_only(&mut self, owes: impl Fn(&InstanceId) -> bool) {
+        self.asked.retain(owes);
     }
 
     /// True the first time it is called for an instance.

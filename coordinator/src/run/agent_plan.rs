@@ -23,8 +23,13 @@ impl Run {
     #[must_use]
     pub fn agent_plan(&self, id: &InstanceId, own_machine: bool) -> Option<AgentPlan> {
         let (node, instance) = (self.node(id)?, self.instances.get(id)?);
-        let steps =
-            self.scripts(id).map(|(index, step)| agent_step(step, index == 0 && self.starts_together())).collect();
+        let steps = self.scripts(id).map(|(index, step)| {
+            let mut step = agent_step(step);
+            // Its agent asks before it begins.
+            step.gated |= index == 0 && self.starts_together();
+            step
+        });
+        let steps = steps.collect();
         let finished = instance.steps.iter().filter_map(|(i, s)| s.result.clone().map(|r| (*i, r))).collect();
         Some(AgentPlan {
             steps,
@@ -36,6 +41,9 @@ impl Run {
             platform: node.platform.clone(),
             ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
             login: node.login.clone(),
+            tasks: self.agent_tasks(id),
+            held: self.held_from(id),
+            names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),
         })
     }
 
@@ -81,6 +89,11 @@ impl Run {
         if index == 0 && done.is_none() && self.starts_together() {
             self.all_have_addresses()?;
         }
+        if let Some(task) = self.task(id, index) {
+            let mut env = self.task_step(id, task).map_or(Ok(BTreeMap::new()), |step| self.environment(id, &step))?;
+            env.extend(task.env.clone());
+            return Ok(env);
+        }
         let mut env = match self.scripts(id).find(|(i, _)| *i == index) {
             Some((_, step)) => self.environment(id, step)?,
             None => BTreeMap::new(),
@@ -94,8 +107,8 @@ impl Run {
     }
 }
 
-fn agent_step(step: &StepPlan, together: bool) -> AgentStep {
-    let gated = together || !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
+pub(super) fn agent_step(step: &StepPlan) -> AgentStep {
+    let gated = !step.needs.is_empty() || step.env.values().any(|t| t.as_literal().is_none());
     let literals = step.env.iter().filter_map(|(k, t)| Some((k.clone(), t.as_literal()?.to_owned())));
     AgentStep {
         step: step.step.clone(),

@@ -58,15 +58,15 @@ pub enum Refused {
         /// What.
         what: String,
     },
+    /// The run is not in a state for that.
+    #[error("{0}")]
+    Busy(String),
     /// The run is aborted.
     #[error("the run is aborted: {reason}")]
     Aborted {
         /// Why.
         reason: String,
     },
-    /// The run is not in a state for that.
-    #[error("{0}")]
-    NotNow(String),
     /// The run has ended, or the instance is gone.
     #[error("{0}")]
     Gone(String),
@@ -86,7 +86,7 @@ impl Refused {
                 RefusedCode::Invalid
             }
             Refused::Changed { .. } => RefusedCode::Changed,
-            Refused::Denied { .. } | Refused::NotNow(_) => RefusedCode::Denied,
+            Refused::Denied { .. } | Refused::Busy(_) => RefusedCode::Denied,
             Refused::Aborted { .. } => RefusedCode::Aborted,
             Refused::Gone(_) => RefusedCode::Gone,
         }
@@ -236,11 +236,12 @@ impl Run {
             Change::Unknown => {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }
-            Change::NotReady { reason } => Ok(self.raise_abort_for(
-                Failure::NotReady,
-                Some(id.clone()),
-                &format!("{id} did not become ready: {reason}"),
-            )),
+            Change::NotReady { reason } => {
+                let reason = shorten(reason);
+                let said = || format!("{id} did not become ready: {reason}");
+                let abort = || self.raise_abort_for(Failure::NotReady, Some(id.clone()), &said());
+                Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
+            }
         }
     }
 
@@ -252,6 +253,9 @@ impl Run {
         by: &Author,
     ) -> Result<Vec<Event>, Refused> {
         let step = self.step_name(id, index, by)?;
+        if self.task(id, index).is_some_and(|t| t.result.is_some()) {
+            return Ok(vec![]);
+        }
         let mut events =
             vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
         // One that was ended by the abort of another has not failed by itself.
@@ -264,7 +268,8 @@ impl Run {
     }
 
     fn step_name(&self, id: &InstanceId, index: u32, by: &Author) -> Result<String, Refused> {
-        let step = self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone());
+        let task = self.task(id, index).map(|t| t.work.name().to_owned());
+        let step = task.or_else(|| self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone()));
         step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
     }
 }

@@ -139,7 +139,7 @@ impl Run {
         }
         let mut failures = Vec::new();
         for (id, instance) in self.instances.iter().filter(|(_, i)| i.given_up.is_none()) {
-            if let Some((failure, reason)) = self.failure_of(id, instance, now, decision) {
+            if let Some((failure, reason)) = self.fault_of(id, instance, now, decision) {
                 failures.push((id, failure, reason));
             }
         }
@@ -163,7 +163,7 @@ impl Run {
     }
 
     /// Why an instance counts as failed, if it does.
-    pub(super) fn failure_of(
+    pub(super) fn fault_of(
         &self,
         id: &InstanceId,
         instance: &Instance,

@@ -58,13 +58,17 @@ impl Run {
         if self.state.is_final() {
             return decision;
         }
+        self.operate(now, &mut decision);
+        if !decision.events.is_empty() {
+            return decision;
+        }
         // Failures first: a machine that cannot come is not one less to wait for.
         self.enforce_lease(now, &mut decision);
         self.react_to_silence(&mut decision);
-        if self.state < RunState::SendingReports && self.terminate.is_none() {
-            self.enforce_deadlines(now, &mut decision);
-        } else if self.state == RunState::Ready {
+        if self.reached_ready && self.state < RunState::Finalizing {
             self.give_up_replacements(now, &mut decision);
+        } else if self.state < RunState::SendingReports && self.terminate.is_none() {
+            self.enforce_deadlines(now, &mut decision);
         }
         self.note_slow_removals(now, &mut decision);
         if !decision.events.is_empty() {
@@ -91,6 +95,7 @@ impl Run {
         match self.state {
             RunState::Finalizing => RunState::Finalizing,
             _ if self.terminate.is_some() => RunState::Finalizing,
+            _ if let Some(state) = self.state_in_operation() => state,
             RunState::Ready => self.while_ready(now, decision),
             _ if self.instances.values().all(|i| i.attempt == 0)
                 && !self.instances.is_empty()
@@ -125,6 +130,10 @@ impl Run {
             if executing && before(now, abort.at + REPORT_DEADLINE, decision) {
                 return self.state.max(RunState::Provisioning);
             }
+            return self.sending_reports();
+        }
+        // Latched: whoever is not ready after an operation shows in the health, not in the state.
+        if self.reached_ready {
             return self.sending_reports();
         }
         if self.instances.values().any(|i| i.is_live() && i.key.is_none()) {
@@ -170,11 +179,11 @@ impl Run {
         if self.abort.is_some() {
             return;
         }
-        for (id, instance) in &self.instances {
+        for (id, instance) in self.instances.iter().filter(|(_, i)| i.is_live()) {
             let Some(node) = self.node(id) else { continue };
             match instance.machine {
                 // What was never launched while the run came up is not launched afterwards.
-                Machine::Planned if self.state == RunState::Ready && !instance.replacing => {}
+                Machine::Planned if self.state == RunState::Ready && !instance.replacing && !instance.joining => {}
                 Machine::Gone if !instance.replacing => {}
                 _ if instance.given_up.is_some() => {}
                 Machine::Planned | Machine::Gone => {

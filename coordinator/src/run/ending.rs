@@ -19,6 +19,11 @@ impl Run {
             return vec![];
         }
         let reason = super::change::shorten(if reason.is_empty() { "(unspecified)" } else { reason });
+        // What an operation adds and does not come up fails the operation, not the run.
+        let joins = |id: &&InstanceId| self.instances.get(id).is_some_and(|i| i.joining) && !self.is_settled(id);
+        if let Some(id) = instance.as_ref().filter(joins).filter(|_| self.abort.is_none()) {
+            return vec![Event::InstanceGivenUp { instance: id.clone(), reason, failure: Some(failure) }];
+        }
         match instance {
             instance if self.abort.is_none() => {
                 vec![Event::AbortRaised { instance, reason, failure: Some(failure) }]
@@ -42,7 +47,7 @@ impl Run {
         if self.state != RunState::Finalizing {
             let state = self.state;
             let reason = format!("run {id} is {state}: terminate it first, and abandon it only if that does not end");
-            return Err(Refused::NotNow(reason));
+            return Err(Refused::Busy(reason));
         }
         let left = self.instances.iter().filter_map(|(id, i)| self.left_behind(id, i)).collect();
         Ok(vec![Event::Abandoned { left }, Event::StateChanged { state: self.final_state() }])

@@ -57,6 +57,8 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            operations: BTreeMap::new(),
+            tasks: BTreeMap::new(),
         })
     }
 
@@ -82,6 +84,9 @@ impl Run {
             instance.last_op = instance.last_op.max(op);
         }
         request::remember(&mut self.requests, record);
+        if let Some(leaves) = self.apply_operation(record, at) {
+            return leaves;
+        }
         match &record.event {
             Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
             Event::StateChanged { state } => {
@@ -143,8 +148,8 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                let replacing = instance.replacing;
-                *instance = Instance { attempt: *attempt, replacing, ..planned(instance.ordinal, at) };
+                let (joining, replacing) = (instance.joining, instance.replacing);
+                *instance = Instance { attempt: *attempt, joining, replacing, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -205,12 +210,6 @@ impl Run {
             Event::ReportFinished { .. } => {
                 instance.reported = true;
                 vec![]
-            }
-            Event::InstanceGivenUp { reason, .. } => {
-                instance.given_up = Some(reason.clone());
-                instance.replacing = false;
-                instance.waits.clear();
-                values(&["vmstate"])
             }
             Event::InstanceSilent { .. } => {
                 instance.silent = Some(at);
@@ -278,10 +277,12 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        joining: false,
+        leaving: false,
+        given_up: None,
         silent: None,
         reached: at,
         abort: None,
-        given_up: None,
         replacing: false,
     }
 }

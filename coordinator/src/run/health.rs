@@ -16,15 +16,16 @@ impl Run {
     /// How many instances serve, as far as anybody knows: those that are ready and heard.
     #[must_use]
     pub fn ready_count(&self) -> u32 {
-        let serves =
-            |(id, i): &(&InstanceId, &Instance)| self.milestone(id, i) == Milestone::Ready && i.silent.is_none();
+        let serves = |(id, i): &(&InstanceId, &Instance)| {
+            self.milestone(id, i) == Milestone::Ready && i.silent.is_none() && !i.leaving
+        };
         super::index(self.instances.iter().filter(serves).count())
     }
 
     /// In words: `2 of 3 ready, 1 silent`.
     #[must_use]
     pub fn health(&self) -> String {
-        let mut text = format!("{} of {} ready", self.ready_count(), self.instances.len());
+        let mut text = format!("{} of {} ready", self.ready_count(), self.member_count());
         let silent = self.instances.values().filter(|i| i.silent.is_some()).count();
         if silent > 0 {
             text.push_str(&format!(", {silent} silent"));

@@ -74,7 +74,7 @@ impl Run {
     /// that this is no reason to abort it.
     pub(super) fn give_up_replacements(&self, now: Millis, decision: &mut Decision) {
         for (id, instance) in self.instances.iter().filter(|(_, i)| i.replacing && i.given_up.is_none()) {
-            if let Some((failure, reason)) = self.failure_of(id, instance, now, decision) {
+            if let Some((failure, reason)) = self.fault_of(id, instance, now, decision) {
                 let (instance, failure) = (id.clone(), Some(failure));
                 decision.events.push(Event::InstanceGivenUp { instance, reason, failure });
             }

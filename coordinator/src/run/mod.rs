@@ -16,8 +16,13 @@ pub mod fold;
 pub mod health;
 pub mod lease;
 pub mod loss;
+pub mod operation;
+mod operation_view;
 pub mod refusal;
 pub mod request;
+pub mod retry;
+mod scale;
+pub mod tasks;
 pub mod value;
 pub mod view;
 pub mod why;
@@ -37,7 +42,7 @@ use slipstream_shared::{
     state::{Failure, RunState},
 };
 
-use self::{any::Chosen, lease::Lease, request::Requested};
+use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -114,6 +119,12 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// What was asked of it since it was Ready, by number.
+    #[serde(default)]
+    pub operations: BTreeMap<u32, Operation>,
+    /// The scripts that instances run for operations, those of an instance in their order.
+    #[serde(default)]
+    pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
 }
 
 /// An abort.
@@ -181,6 +192,15 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// An operation that is under way has added it.
+    #[serde(default)]
+    pub joining: bool,
+    /// An operation removes it.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Why it did not come up; its machine is removed.
+    #[serde(default)]
+    pub given_up: Option<String>,
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
@@ -190,9 +210,6 @@ pub struct Instance {
     /// Why it has failed, where the run was aborted for another reason.
     #[serde(default)]
     pub abort: Option<String>,
-    /// Why it is given up, if it is.
-    #[serde(default)]
-    pub given_up: Option<String>,
     /// Its machine is lost and another one will be launched in its place.
     #[serde(default)]
     pub replacing: bool,
@@ -279,7 +296,7 @@ impl Instance {
     #[must_use]
     pub fn is_live(&self) -> bool {
         let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
-        self.given_up.is_none() && (there || self.replacing)
+        self.given_up.is_none() && !self.leaving && (there || self.replacing)
     }
 
     /// True while one of its scripts runs.

@@ -60,6 +60,8 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         ready: None,
         tolerate: 0,
         on_silent: OnSilent::Wait,
+        bounds: slipstream_shared::operation::Bounds::default(),
+        hooks: BTreeMap::new(),
     }
 }
 

@@ -29,7 +29,7 @@ impl Run {
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
             failure: self.abort.as_ref().and_then(|a| a.failure),
             ready: self.ready_count(),
-            instances: super::index(self.instances.len()),
+            instances: self.member_count(),
             health: self.health(),
             url: self.value(&Key::run("url.service")).ok(),
             tags: self.tags.clone(),
@@ -58,6 +58,7 @@ impl Run {
             seq: self.seq,
             keep_running: self.plan.policy.keep_running,
             nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
+            operations: self.latest_operations(),
             outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
             lease_end: self.lease.as_ref().map(|lease| self.shown(lease.end)),
             retrying: self.trouble.as_ref().map(|message| TroubleInfo {
@@ -83,7 +84,8 @@ impl Run {
 
     fn instance_info(&self, id: &InstanceId, instance: &Instance, connected: bool) -> InstanceInfo {
         let node = self.node(id);
-        let steps = self.scripts(id).map(|(i, plan)| step_info(i, plan, instance.steps.get(&i))).collect();
+        let steps = self.scripts(id).map(|(i, plan)| step_info(i, plan, instance.steps.get(&i)));
+        let steps = steps.chain(self.task_infos(id)).collect();
         InstanceInfo {
             instance: id.clone(),
             milestone: self.milestone(id, instance),
@@ -110,7 +112,7 @@ impl Run {
             return Some(reason.clone());
         }
         let first = self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone());
-        first.or_else(|| instance.abort.clone()).or_else(|| instance.given_up.clone())
+        instance.given_up.clone().or(first).or_else(|| instance.abort.clone())
     }
 
     /// How far an instance has come.
@@ -161,7 +163,7 @@ impl Run {
     }
 }
 
-fn step_info(index: u32, plan: &StepPlan, state: Option<&StepState>) -> StepInfo {
+pub(super) fn step_info(index: u32, plan: &StepPlan, state: Option<&StepState>) -> StepInfo {
     let result = state.and_then(|s| s.result.as_ref());
     let status = match (state, result) {
         (None, _) => "waiting",

@@ -14,6 +14,7 @@ use super::{
     units,
 };
 use crate::{
+    operation::Hook,
     plan::{KeepRunning, Need, NeedMilestone, Network, ReadyCheck, Size},
     predefined::{self, Level},
     template::{Owner, Reference, Template},
@@ -87,6 +88,7 @@ fn component(tree: &Tree, path: &str, table: &'static Table, problems: &mut Prob
         install: script(tree, path, "install", problems),
         deploy: script(tree, path, "deploy", problems),
         report: script(tree, path, "report", problems),
+        hooks: Hook::ALL.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
         ready: ready(tree.get("ready"), &join(path, "ready"), problems),
         env: templates(tree.get("env")),
         needs: tree.get("needs").map(Tree::items).unwrap_or_default().iter().filter_map(need).collect(),

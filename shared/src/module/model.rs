@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{params::ParamDecl, path::ModuleRef, problem::Position};
 use crate::{
     id::NodeName,
+    operation::Hook,
     plan::{KeepRunning, Need, Network, OnFailure, OnSilent, Size, Start},
     template::Template,
 };
@@ -119,6 +120,8 @@ pub struct Component {
     pub deploy: Option<ScriptDecl>,
     /// Script that collects files at the end.
     pub report: Option<ScriptDecl>,
+    /// Scripts that run when the run is scaled.
+    pub hooks: BTreeMap<Hook, ScriptDecl>,
     /// How an instance knows that it serves.
     pub ready: Option<ReadyDecl>,
     /// Environment of the scripts.

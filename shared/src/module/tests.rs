@@ -198,19 +198,7 @@ fn the_head_of_a_file_is_checked() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for key in [
-        "disks",
-        "firewall",
-        "on_vm_add",
-        "on_vm_remove",
-        "pre_remove",
-        "pre_scale",
-        "post_scale",
-        "on_change",
-        "tolerate",
-        "instances",
-        "on_silent",
-    ] {
+    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change", "tolerate", "instances", "on_silent"] {
         let found = in_application(&format!("nodes:\n  n:\n    image: i\n    {key}: {{ whatever: [1] }}"));
         assert_eq!(found, [format!("4:5: `{key}` is not supported by this version yet")]);
     }
@@ -293,7 +281,6 @@ policy: { on_failure: keep, timeout: 20m, lease: 8h }
         ("14:5", "firewall"),
         ("26:5", "firewall"),
         ("33:5", "on_change"),
-        ("34:5", "pre_remove"),
         ("38:11", "on_failure"),
         ("38:43", "lease"),
     ];

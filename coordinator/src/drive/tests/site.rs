@@ -2,7 +2,7 @@
 //! what a test says.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -16,8 +16,9 @@ use slipstream_shared::{
     context::Context,
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
-    link::{Change, Down, HEARTBEAT_SECONDS, Up},
-    plan::{Category, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Size, StepPlan},
+    link::{AgentPlan, Change, Down, HEARTBEAT_SECONDS, Up},
+    operation::Asked,
+    plan::{Category, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Script as Script_, Size, StepPlan},
     state::RunState,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -121,7 +122,7 @@ pub(super) fn plan(count: u32) -> Plan {
         steps: vec![StepPlan {
             step: "deploy".into(),
             origin: "test".into(),
-            script: slipstream_shared::plan::Script::Text("true".into()),
+            script: Script_::Text("true".into()),
             within: None,
             env: BTreeMap::new(),
             needs: vec![],
@@ -130,6 +131,8 @@ pub(super) fn plan(count: u32) -> Plan {
         ready: None,
         tolerate: 0,
         on_silent: OnSilent::Wait,
+        bounds: slipstream_shared::operation::Bounds::default(),
+        hooks: BTreeMap::new(),
     };
     Plan {
         module: "test@1".into(),
@@ -237,6 +240,17 @@ impl Site {
         }
     }
 
+    /// Asks for an operation, though the coordinator may die before it answers.
+    pub(super) fn operate_somehow(&self, run: RunId, asked: Asked) -> impl Future<Output = ()> + use<> {
+        let runs = self.runs();
+        async move {
+            let handle = runs.find(&run.to_string()).await.expect("there");
+            let ask = handle.operate(crate::drive::tests::ann(), asked, Some(7));
+            // Not answered: it has died.
+            let _ = tokio::time::timeout(Duration::from_secs(30), ask).await;
+        }
+    }
+
     fn runs(&self) -> Runs {
         self.runs.borrow().clone()
     }
@@ -257,18 +271,11 @@ impl Site {
         let own = tasks.clone();
         tasks.spawn(async move {
             while let Some(started) = starts.recv().await {
-                own.spawn(
-                    Agent {
-                        started,
-                        script,
-                        runs: runs.clone(),
-                        op: 0,
-                        finished: false,
-                        reported: false,
-                        just_reported: false,
-                    }
-                    .live(),
-                );
+                let (runs, heard, done) = (runs.clone(), VecDeque::new(), BTreeSet::new());
+                let (reported, just_reported) = (false, false);
+                let agent =
+                    Agent { started, script, runs, op: 0, finished: false, reported, just_reported, heard, done };
+                own.spawn(agent.live());
             }
         });
     }
@@ -363,6 +370,10 @@ struct Agent {
     finished: bool,
     reported: bool,
     just_reported: bool,
+    /// Lines that came while it waited for an answer.
+    heard: VecDeque<Down>,
+    /// Tasks it has run.
+    done: BTreeSet<u32>,
 }
 
 impl Agent {
@@ -392,13 +403,22 @@ impl Agent {
             return;
         }
         let Ok(mut link) = handle.attach(&key.instance, key.attempt, &secret).await else { return };
-        while let Some(line) = next(&mut link).await {
+        self.heard.clear();
+        loop {
+            let line = match self.heard.pop_front() {
+                Some(line) => Some(line),
+                None => next(&mut link).await,
+            };
+            let Some(line) = line else { return };
             match line {
                 Down::Hello { last_op, .. } => self.op = last_op,
-                Down::Plan(plan)
-                    if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() =>
-                {
-                    return;
+                Down::Plan(plan) => {
+                    if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() {
+                        return;
+                    }
+                    if self.tasks(&mut link, &plan).await.is_none() {
+                        return;
+                    }
                 }
                 Down::Report if self.change(&mut link, Change::Reported).await.is_none() => {
                     return;
@@ -434,15 +454,31 @@ impl Agent {
         Some(())
     }
 
+    async fn tasks(&mut self, link: &mut crate::drive::AgentLink, plan: &AgentPlan) -> Option<()> {
+        for task in &plan.tasks {
+            if self.done.contains(&task.index) {
+                continue;
+            }
+            self.change(link, Change::StepStarted { index: task.index }).await?;
+            let fails = matches!(&task.step.script, Script_::Text(text) if text == "false");
+            let result = StepResult { exit: Some(i32::from(fails)), ..StepResult::default() };
+            self.change(link, Change::StepFinished { index: task.index, result }).await?;
+            if task.check && !fails {
+                self.change(link, Change::Ready).await?;
+            }
+            self.done.insert(task.index);
+        }
+        Some(())
+    }
+
     /// Makes a change and waits until it is acknowledged.
     async fn change(&mut self, link: &mut crate::drive::AgentLink, change: Change) -> Option<()> {
         self.op += 1;
         link.up(Up::Do { op: self.op, change }).await.ok()?;
         loop {
-            if let Down::Done { op, .. } = next(link).await?
-                && op == self.op
-            {
-                return Some(());
+            match next(link).await? {
+                Down::Done { op, .. } if op == self.op => return Some(()),
+                other => self.heard.push_back(other),
             }
         }
     }

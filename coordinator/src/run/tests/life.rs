@@ -495,7 +495,7 @@ fn a_run_can_be_ended_in_every_state_and_once_is_enough() {
 #[test]
 fn abandoning_ends_a_run_and_lists_what_it_leaves() {
     let refused = in_state(RunState::Ready).abandon().expect_err("its end was not asked for");
-    assert!(matches!(&refused, Refused::NotNow(text) if text.contains("terminate it first")), "{refused}");
+    assert!(matches!(&refused, Refused::Busy(text) if text.contains("terminate it first")), "{refused}");
     let mut bench = Bench { run: in_state(RunState::Finalizing), now: T0 };
     bench.happen(Event::MachineGone { instance: id("web.2"), attempt: 1, unexpected: false });
     for event in bench.run.abandon().expect("allowed") {

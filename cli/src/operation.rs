@@ -1,0 +1,21 @@
+//! Operations in words.
+
+use slipstream_shared::{id::InstanceId, operation::Asked};
+
+/// What an operation does, in a few words.
+pub(crate) fn words(asked: &Asked, add: &[InstanceId], remove: &[InstanceId]) -> String {
+    let names = |ids: &[InstanceId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut parts = Vec::new();
+    if !add.is_empty() {
+        parts.push(format!("add {}", names(add)));
+    }
+    if !remove.is_empty() {
+        parts.push(format!("remove {}", names(remove)));
+    }
+    match asked {
+        Asked::Scale { .. } if parts.is_empty() => "change nothing: there are as many already".to_owned(),
+        Asked::Scale { .. } => parts.join(", "),
+        Asked::Retry { instance, from, script: None } => format!("run {from} and what follows again on {instance}"),
+        Asked::Retry { instance, from, .. } => format!("run an edited {from} and what follows on {instance}"),
+    }
+}

@@ -1,0 +1,73 @@
+//! Operations: changes of a run that is up.
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use slipstream_shared::{
+    api::{OperationInfo, Page, RetryRequest, ScaleRequest},
+    event::Author,
+    operation::Asked,
+};
+
+use super::{
+    error::ApiError,
+    extract::{JsonBody, PathOf, idempotency_key},
+};
+use crate::{
+    access::User,
+    app::{App, Shared},
+    run::request::number,
+};
+
+type Answer = Result<(StatusCode, Json<OperationInfo>), ApiError>;
+
+/// `POST /api/v1/runs/{run}/scale`
+pub(super) async fn scale(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(ScaleRequest { count, remove, dry_run }): JsonBody<ScaleRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Scale { count, remove }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/retry`
+pub(super) async fn retry(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(RetryRequest { instance, from, script, dry_run }): JsonBody<RetryRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Retry { instance, from, script }, dry_run).await
+}
+
+/// `GET /api/v1/runs/{run}/operations`
+pub(super) async fn list(
+    State(app): State<Shared>,
+    PathOf(run): PathOf<String>,
+) -> Result<Json<Page<OperationInfo>>, ApiError> {
+    let items = app.runs.find(&run).await?.operations().await?;
+    Ok(Json(Page { items, next: None }))
+}
+
+/// Begins an operation, or only says what it would do.
+pub(super) async fn operate(
+    app: &App,
+    user: User,
+    run: &str,
+    headers: &HeaderMap,
+    asked: Asked,
+    dry_run: bool,
+) -> Answer {
+    let op = idempotency_key(headers)?.map(number);
+    let run = app.runs.find(run).await?;
+    if dry_run {
+        return Ok((StatusCode::OK, Json(run.preview_operation(asked).await?)));
+    }
+    let begun = run.operate(Author::User(user.name), asked, op).await?;
+    Ok((StatusCode::ACCEPTED, Json(begun)))
+}
