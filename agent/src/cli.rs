@@ -66,11 +66,15 @@ pub enum Command {
         /// Only if it still has this revision, else exit with 9; 0: only if it was never written.
         #[arg(long, value_name = "N")]
         if_revision: Option<u64>,
+        /// Read the value from standard input, as it is: what other processes of this machine must not see in
+        /// the list of processes, or what no argument can hold.
+        #[arg(long)]
+        stdin: bool,
         /// Which one.
         key: String,
         /// Its value.
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        #[arg(allow_hyphen_values = true, required_unless_present = "stdin", conflicts_with = "stdin")]
+        value: Option<String>,
     },
     /// Take the value of a parameter away.
     Unset {

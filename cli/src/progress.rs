@@ -117,8 +117,8 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
-            Event::OperationStarted { number, asked, add, remove, .. } => {
-                let what = words(asked, add, remove);
+            Event::OperationStarted { number, asked, add, remove, touch, .. } => {
+                let what = words(asked, add, remove, touch);
                 say(&"run", "operation", format!("{number}: {what} (asked for by {})", record.by), Tone::Plain);
             }
             Event::OperationFinished { number, failure } => {
@@ -202,6 +202,9 @@ impl Progress {
             Event::LaunchFailed { reason, retry: true, .. } => {
                 line("launch", format!("failed, will be tried again: {reason}"), Tone::Warn)
             }
+            Event::PowerIntended { on, .. } => line(if *on { "starts" } else { "stops" }, String::new(), Tone::Plain),
+            Event::PowerChanged { on, .. } => line(if *on { "running" } else { "stopped" }, String::new(), Tone::Plain),
+            Event::PowerFailed { reason, .. } => line("power", format!("failed: {reason}"), Tone::Bad),
             Event::LaunchFailed { reason, .. } => line("launch", format!("failed: {reason}"), Tone::Bad),
             Event::MachineRunning { .. } => {
                 self.mark(&who).running.get_or_insert(after);

@@ -5,10 +5,13 @@ mod events;
 mod launch;
 mod life;
 mod logs;
+mod power;
 mod reports;
 mod retry;
+mod save;
 mod scale;
 mod show;
+mod update;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -110,6 +113,52 @@ pub(crate) enum Command {
         run: String,
         #[command(flatten)]
         options: retry::RetryOptions,
+    },
+    /// Saves scripts that were edited for a retry, and have succeeded, as a version of the module
+    #[command(
+        after_help = "Examples:\n  slipstream run save 1a2b3c4d\n  slipstream run save 1a2b3c4d --as apps/lamp-fixed"
+    )]
+    Save {
+        /// Id of the run, short or full
+        run: String,
+        /// Under another path in the catalogue
+        #[arg(long = "as", value_name = "PATH")]
+        path: Option<String>,
+    },
+    /// Updates a run to another version of its module: only what differs is touched
+    #[command(after_help = "Examples:\n  slipstream run update 1a2b3c4d apps/lamp@5 --dry-run\n  \
+        slipstream run update 1a2b3c4d apps/lamp --wait")]
+    Update {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: update::UpdateOptions,
+    },
+    /// Powers machines off; disks, names and values stay
+    #[command(
+        after_help = "Examples:\n  slipstream run stop 1a2b3c4d --wait\n  slipstream run stop 1a2b3c4d web.1 web.2"
+    )]
+    Stop {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines on again
+    #[command(after_help = "Example:\n  slipstream run start 1a2b3c4d --wait")]
+    Start {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines off and on again
+    #[command(after_help = "Example:\n  slipstream run reboot 1a2b3c4d web.1 --wait")]
+    Reboot {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
     },
     /// Lists what was asked of a run since it was Ready, and the scripts that went with it
     #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
@@ -214,6 +263,11 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
         Command::Scale { run, options } => scale::scale(context, client, &run, options).await,
         Command::Retry { run, options } => retry::run(context, client, &run, options).await,
+        Command::Stop { run, options } => power::run(context, client, &run, "stop", options).await,
+        Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
+        Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
+        Command::Update { run, options } => update::run(context, client, &run, options).await,
+        Command::Save { run, path } => save::run(context, &client, &run, path).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
         Command::Why { run } => life::why(context, &client, &run).await,

@@ -1,6 +1,6 @@
 //! Bodies of requests and answers of the REST API, `/api/v1`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -364,7 +364,7 @@ pub struct Parameter {
 }
 
 /// Sets a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetParameter {
     /// The new value.
@@ -372,6 +372,13 @@ pub struct SetParameter {
     /// Only if the parameter still has this revision; 0: only if it was never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,
+}
+
+impl fmt::Debug for SetParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may be a secret.
+        f.debug_struct("SetParameter").field("if_revision", &self.if_revision).finish_non_exhaustive()
+    }
 }
 
 /// A value that a parameter had.
@@ -443,6 +450,50 @@ pub struct RetryRequest {
     pub dry_run: bool,
 }
 
+/// Asks to stop, start or reboot machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRequest {
+    /// Whose; all of the run where nobody is named.
+    #[serde(default)]
+    pub instances: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to update a run to another version of its module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRequest {
+    /// `path@version`, or `path` for the latest.
+    pub module: String,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to save what a run has really executed as a version of its module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// Under another path in the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A version of a module that holds what a run has executed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SavedModule {
+    /// The version.
+    pub module: ModuleInfo,
+    /// The scripts that it has from the run.
+    pub saved: Vec<String>,
+    /// Edited scripts that other modules contribute: they are not in it.
+    #[serde(default)]
+    pub left: Vec<String>,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {
@@ -472,9 +523,15 @@ pub struct OperationInfo {
     /// The instances it removes.
     #[serde(default)]
     pub remove: Vec<InstanceId>,
+    /// The instances it changes where they are.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// The scripts that go with it.
     #[serde(default)]
     pub tasks: Vec<TaskInfo>,
+    /// Why, where it was only asked what would be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How far an operation has come.

@@ -16,8 +16,8 @@ pub use self::{
 use crate::{
     api::{
         AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
-        ParameterWrite, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter,
-        WaitAnswer, WaitRequest, Why,
+        ParameterWrite, PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
+        SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
@@ -175,6 +175,11 @@ impl Client {
         self.get(&parameter(run, key)).await
     }
 
+    /// A parameter with its value in clear, also if that is a secret: for the owner of the run.
+    pub async fn reveal(&self, run: &str, key: &Key) -> Result<Parameter, ClientError> {
+        self.get(&format!("{}?reveal=true", parameter(run, key))).await
+    }
+
     /// Waits for a parameter to have a value; the problem `wait_timeout` says that it has none yet.
     pub async fn wait_parameter(&self, run: &str, key: &Key, within: Duration) -> Result<Parameter, ClientError> {
         let deadline = tokio::time::Instant::now() + within;
@@ -305,6 +310,35 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, "/retry"), json(request), key).await
+    }
+
+    /// Asks to `stop`, `start` or `reboot` machines. The same `idempotency` key again gives the same operation.
+    pub async fn power(
+        &self,
+        run: &str,
+        what: &str,
+        request: &PowerRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same
+    /// operation.
+    pub async fn update(
+        &self,
+        run: &str,
+        request: &UpdateRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/update"), json(request), key).await
+    }
+
+    /// Saves the scripts that were edited for a retry as a version of the module.
+    pub async fn save(&self, run: &str, request: &SaveRequest) -> Result<SavedModule, ClientError> {
+        self.call(Method::POST, &of(run, "/save"), json(request), None).await
     }
 
     /// The operations of a run, oldest first.

@@ -191,6 +191,14 @@ pub enum Event {
         /// What.
         value: String,
     },
+    /// A secret has a value.
+    SecretSet {
+        /// Which one.
+        key: Key,
+        /// The value, encrypted, as the coordinator keeps it. Nobody else is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<String>,
+    },
     /// A parameter has no value of its own any more.
     ParameterUnset {
         /// Which one.
@@ -322,6 +330,9 @@ pub enum Event {
         /// The instances that are to go.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         remove: Vec<InstanceId>,
+        /// The instances that are changed where they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        touch: Vec<InstanceId>,
         /// The scripts that go with it, those of an instance in their order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tasks: Vec<Task>,
@@ -333,6 +344,37 @@ pub enum Event {
         /// Why it has failed, if it has.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
+    },
+    /// A machine is about to be powered off or on; recorded before the cloud is called.
+    PowerIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// For which operation.
+        operation: u32,
+    },
+    /// The cloud shows that a machine is powered off or on.
+    PowerChanged {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+    },
+    /// The cloud will not power a machine off or on.
+    PowerFailed {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// Why.
+        reason: String,
     },
     /// It is the turn of a task; recorded before its agent is told.
     TaskOrdered {
@@ -358,6 +400,17 @@ pub enum Event {
     },
 }
 
+impl Record {
+    /// The record as people see it: without what is for the coordinator alone.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if let Event::SecretSet { sealed, .. } = &mut self.event {
+            *sealed = None;
+        }
+        self
+    }
+}
+
 impl Event {
     /// The instance it is about, if it is about one.
     #[must_use]
@@ -378,6 +431,9 @@ impl Event {
             | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TaskOrdered { instance, .. }
+            | Event::PowerIntended { instance, .. }
+            | Event::PowerChanged { instance, .. }
+            | Event::PowerFailed { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }
             | Event::InstanceHeard { instance, .. }
@@ -389,6 +445,7 @@ impl Event {
             Event::Accepted { .. }
             | Event::StateChanged { .. }
             | Event::ParameterSet { .. }
+            | Event::SecretSet { .. }
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
             | Event::TerminateRequested

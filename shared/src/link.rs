@@ -405,6 +405,9 @@ pub struct AgentPlan {
     /// output. For the coordinator's own use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbered_names")]
     pub names: BTreeMap<u32, String>,
+    /// The secrets that scripts of this instance may read: their values are neither kept nor shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Key>,
 }
 
 /// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.

@@ -94,6 +94,9 @@ pub struct NodePlan {
     /// What its instances run when the run is scaled.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Hook, Vec<StepPlan>>,
+    /// Its recipes are of SlipStream by SixSq, where any instance could write the values of any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
 }
 
 /// One parameter of a plan.
@@ -108,6 +111,9 @@ pub struct ParamPlan {
     /// What its values keep to beside their type, whoever sets them.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// How many characters to make up for a secret that has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<u32>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,

@@ -82,6 +82,8 @@ pub enum Milestone {
     Deployed,
     /// Its ready check has passed.
     Ready,
+    /// Its machine is powered off, or being so.
+    Stopped,
     /// Its removal was asked for.
     Terminating,
     /// The cloud no longer knows it.

@@ -27,6 +27,8 @@ pub struct Options {
     pub disk: Option<(&'static str, &'static str)>,
     /// Where it looks for programs, instead of where we do.
     pub path: Option<&'static str>,
+    /// What it logs, as in `RUST_LOG`.
+    pub log: Option<&'static str>,
 }
 
 /// A coordinator with a folder, ports and processes of its own. They go with it.
@@ -97,6 +99,7 @@ impl Coordinator {
         command.args(["serve", "--dev", "--data"]).arg(&data);
         command.args(["--listen", &address(self.ports[0]), "--agent-listen", &address(self.ports[1])]);
         command.envs(self.options.path.map(|path| ("PATH", path)));
+        command.envs(self.options.log.map(|filter| ("RUST_LOG", filter)));
         if let Some(images) = &self.options.images {
             command.arg("--images").arg(images);
         }

@@ -67,8 +67,11 @@ fn agent(command: Command) -> End {
                 Err(end) => end,
             }
         }
-        Command::Set { ignore_abort, if_revision, key, value } => {
-            parameter::set_if(key, Some(value), if_revision, ignore_abort)
+        Command::Set { ignore_abort, if_revision, stdin: _, key, value } => {
+            match value.map_or_else(parameter::from_stdin, Ok) {
+                Ok(value) => parameter::set_if(key, Some(value), if_revision, ignore_abort),
+                Err(end) => end,
+            }
         }
         Command::Unset { ignore_abort, if_revision, key } => parameter::set_if(key, None, if_revision, ignore_abort),
         Command::Wait { timeout, ignore_abort, conditions } => {

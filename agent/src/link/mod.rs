@@ -230,13 +230,31 @@ impl Link {
     /// # Errors
     /// It could not be written, so it is not made.
     pub async fn change_and_know(&self, change: Change) -> io::Result<Made> {
+        self.make_known(change, State::change, "nothing is compared without it").await
+    }
+
+    /// The same for a change whose value no disk of this machine may hold: after a crash of the agent it is as
+    /// if it had never been asked for, and whoever did was never told otherwise.
+    ///
+    /// # Errors
+    /// Its number could not be written, so it is not made.
+    pub async fn change_secret(&self, change: Change) -> io::Result<Made> {
+        self.make_known(change, State::change_unwritten, "a secret is not kept on this machine's disk").await
+    }
+
+    async fn make_known(
+        &self,
+        change: Change,
+        make: impl FnOnce(&mut State, Change) -> io::Result<u64> + Send,
+        away: &str,
+    ) -> io::Result<Made> {
         let refused = |code, message: &str| Ok(Made::Refused(RefusedChange { code, message: message.to_owned() }));
         let answer = {
             let mut state = self.state();
             if state.out.is_none() {
-                return refused(RefusedCode::Unavailable, "the coordinator is away: nothing is compared without it");
+                return refused(RefusedCode::Unavailable, &format!("the coordinator is away: {away}"));
             }
-            let op = state.change(change)?;
+            let op = make(&mut state, change)?;
             let (sender, answer) = oneshot::channel();
             state.makers.insert(op, sender);
             answer
@@ -368,6 +386,12 @@ impl State {
 
     fn change(&mut self, change: Change) -> io::Result<u64> {
         let op = self.spool.append(&change)?;
+        self.pump();
+        Ok(op)
+    }
+
+    fn change_unwritten(&mut self, change: Change) -> io::Result<u64> {
+        let op = self.spool.append_unwritten(change)?;
         self.pump();
         Ok(op)
     }

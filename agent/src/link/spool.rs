@@ -1,7 +1,8 @@
 //! Changes on disk until the coordinator has answered them.
 //!
 //! The file `ops` has one JSON line per change, in order, after at most one line `{"next":N}` that
-//! keeps the counter when the file was rewritten. A line torn by a crash was never acknowledged to
+//! keeps the counter when the file was rewritten. Such a line also stands for a change with a secret, whose
+//! number is durable and whose value is only in memory. A line torn by a crash was never acknowledged to
 //! anybody and is cut off.
 
 use std::{
@@ -101,6 +102,20 @@ impl Spool {
         self.bytes += line.len() as u64;
         self.next += 1;
         self.waiting.push_back((op, change.clone()));
+        Ok(op)
+    }
+
+    /// Numbers a change and makes its number durable, but nothing else of it.
+    ///
+    /// # Errors
+    /// The number is not durable; it is not used.
+    pub fn append_unwritten(&mut self, change: Change) -> io::Result<u64> {
+        let op = self.next;
+        let line = serde_json::to_string(&Counter { next: op + 1 })? + "\n";
+        self.write(line.as_bytes())?;
+        self.bytes += line.len() as u64;
+        self.next += 1;
+        self.waiting.push_back((op, change));
         Ok(op)
     }
 
@@ -208,6 +223,21 @@ mod tests {
             assert_eq!(spool.append(&set("again")).unwrap(), 2);
             assert_eq!(numbers(&Spool::open(&path).unwrap()), [1, 2]);
         }
+    }
+
+    #[test]
+    fn of_a_secret_only_the_number_is_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ops");
+        let mut spool = Spool::open(&path).unwrap();
+        spool.append(&set("a")).unwrap();
+        assert_eq!(spool.append_unwritten(set("hunter2")).unwrap(), 2);
+        spool.append(&set("b")).unwrap();
+        assert_eq!(numbers(&spool), [1, 2, 3]);
+        assert!(!String::from_utf8(std::fs::read(&path).unwrap()).unwrap().contains("hunter2"));
+        let mut spool = Spool::open(&path).unwrap();
+        assert_eq!(numbers(&spool), [1, 3], "it was never acknowledged");
+        assert_eq!(spool.append(&set("c")).unwrap(), 4);
     }
 
     #[test]

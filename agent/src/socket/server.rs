@@ -143,7 +143,10 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
                 Err(e) => failed(End::Refused, &e.to_string()),
             }
         }
-        Request::Abort { reason } => change(agent, Change::Abort { reason }).await,
+        Request::Abort { reason } => {
+            let reason = agent.scrub.clean_all(reason.as_bytes());
+            change(agent, Change::Abort { reason }).await
+        }
         Request::CancelAbort => change(agent, Change::CancelAbort).await,
         Request::Status { .. } => failed(End::Failed, "answered above"),
     }
@@ -167,7 +170,7 @@ async fn get(agent: &Agent, key: &Key, wait: bool, stale_ok: bool, ignore_abort:
     let asked = async {
         let answer = asked(agent, wait, |id| Up::Get { id, key: key.clone(), wait, ignore_abort }).await;
         if let Answer::Value { value, .. } = &answer {
-            agent.seen.note(key, value.as_deref());
+            know(agent, key, value.as_deref());
         }
         answer
     };
@@ -228,19 +231,40 @@ async fn aborted(agent: &Agent, ignore: bool) -> Answer {
     failed(End::Aborted, &format!("the run is aborted: {}", agent.link.aborted().await))
 }
 
+/// Remembers a value that was answered or set; of a secret, only that it must not be shown.
+fn know(agent: &Agent, key: &Key, value: Option<&str>) {
+    match value {
+        Some(value) if agent.is_secret(key) => agent.scrub.learn(value),
+        value => agent.seen.note(key, value),
+    }
+}
+
 async fn set(agent: &Agent, key: Key, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> Answer {
+    let secret = agent.is_secret(&key);
+    if let Some(value) = value.as_ref().filter(|_| secret) {
+        // Before anything can be printed of it.
+        agent.scrub.learn(value);
+    }
     let answer = match if_revision {
+        None if secret => {
+            let set = Change::Set { key: key.clone(), value: value.clone(), ignore_abort };
+            match agent.link.change_secret(set).await {
+                Ok(made) => answer_of(made),
+                Err(e) => not_recorded(agent, &e),
+            }
+        }
         None => change(agent, Change::Set { key: key.clone(), value: value.clone(), ignore_abort }).await,
         Some(revision) => {
             let set = Change::SetIf { key: key.clone(), value: value.clone(), revision, ignore_abort };
-            match agent.link.change_and_know(set).await {
+            let made = if secret { agent.link.change_secret(set).await } else { agent.link.change_and_know(set).await };
+            match made {
                 Ok(made) => answer_of(made),
                 Err(e) => not_recorded(agent, &e),
             }
         }
     };
     if let Answer::Done { .. } = answer {
-        agent.seen.note(&key, value.as_deref());
+        know(agent, &key, value.as_deref());
     }
     answer
 }

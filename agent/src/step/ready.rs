@@ -182,7 +182,7 @@ async fn exec(agent: &Agent, plan: &AgentPlan, script: &str) -> Result<(), Strin
     if output.status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = agent.scrub.clean_all(&output.stderr);
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty());
     Err(last.map_or_else(|| output.status.to_string(), |last| format!("{}: {last}", output.status)))
 }

@@ -20,12 +20,14 @@ mod reports;
 pub mod route;
 mod router;
 mod runs;
+mod save;
+mod update;
 
 use slipstream_shared::{
     api::{
         AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
-        ParameterWrite, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer,
-        WaitRequest, Why,
+        ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule,
+        ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -168,6 +170,68 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/update", "update_run", update::update)
+            .about("operations", "Updates a run to another version of its module: only what differs is touched")
+            .header("Idempotency-Key", KEY)
+            .takes::<UpdateRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done and why, where only that was asked")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidLaunch,
+                InvalidValue,
+                Conflict,
+                KeyReused,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
+            .about("operations", "Powers machines off; disks, names and values stay")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/start", "start_machines", operations::start)
+            .about("operations", "Powers machines on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/reboot", "reboot_machines", operations::reboot)
+            .about("operations", "Powers machines off and on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/save", "save_run", save::save)
+            .about(
+                "operations",
+                "Saves scripts that were edited for a retry, and have succeeded, as a version of the module",
+            )
+            .takes::<SaveRequest>()
+            .json::<SavedModule>(201, "The version that was made")
+            .json::<SavedModule>(200, "The latest version, which says the same already")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidValue,
+                Conflict,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+                StorageFull,
+            ]),
         Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
             .about("operations", "Lists what was asked of a run since it was Ready")
             .json::<Page<OperationInfo>>(200, "All of them, oldest first")

@@ -92,6 +92,7 @@ struct State {
     terminations: VecDeque<CloudError>,
     /// Why nobody can reach it now.
     unreachable: Option<CloudError>,
+    switches: VecDeque<CloudError>,
     machines: BTreeMap<String, Machine>,
     launched: BTreeMap<AttemptKey, u32>,
     count: u32,
@@ -152,6 +153,11 @@ impl World {
     /// Makes every call fail from now on, until it is none again.
     pub fn set_unreachable(&self, why: Option<CloudError>) {
         self.state().unreachable = why;
+    }
+
+    /// Makes the next powering on or off fail that does not yet.
+    pub fn fail_power(&self, error: CloudError) {
+        self.state().switches.push_back(error);
     }
 
     /// Tells of every machine that begins to run from now on. There is one listener; the last one wins.
@@ -373,6 +379,36 @@ impl Connector for World {
             machine.ended.cancel();
         }
         state.bury(now);
+        Ok(())
+    }
+
+    fn can_power(&self) -> bool {
+        true
+    }
+
+    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
+        let (now, mut state) = (self.seam.now(), self.state());
+        if let Some(error) = state.switches.pop_front() {
+            return Err(error);
+        }
+        let boot = state.habits.boot;
+        let found = state.machines.get_mut(machine).filter(|found| found.key.run == run && found.gone.is_none());
+        let Some(found) = found else {
+            return Err(CloudError::Permanent(format!("there is no machine {machine}")));
+        };
+        match (on, found.halted.is_some()) {
+            (false, false) => {
+                found.halted = Some(MachineState::Stopped);
+                found.ended.cancel();
+            }
+            (true, true) => {
+                (found.halted, found.ended) = (None, CancellationToken::new());
+                found.runs = now + millis(boot);
+                drop(state);
+                self.begin(machine.to_owned(), boot);
+            }
+            _ => {}
+        }
         Ok(())
     }
 

@@ -26,6 +26,7 @@ use super::{
     clock::Clock,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    secrets,
     silence::Silence,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
@@ -55,8 +56,8 @@ pub(super) enum Answer {
 /// What is done once a turn is durable.
 pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
-    Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Started(oneshot::Sender<Result<u32, RunError>>, Result<u32, RunError>),
+    Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
     Answer(Answer, Result<Come, RunError>),
     Tell(InstanceId, Down),
@@ -108,7 +109,8 @@ pub(super) struct Actor {
 }
 
 /// Starts the actor of a run.
-pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle {
+pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHandle {
+    secrets::unlock(&world, &mut run);
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
@@ -229,14 +231,14 @@ impl Actor {
                 let result = self.change_by_user(turn, &by, &change);
                 turn.then(Effect::Reply(reply, result));
             }
+            Message::Operate { by, asked, op, reply } => {
+                let result = self.begin_operation(turn, by, &asked, op);
+                turn.then(Effect::Started(reply, result));
+            }
             Message::Write { by, write, reply } => {
                 let key = write.key.clone();
                 let result = self.change_by_user(turn, &by, &UserChange::Set(write));
                 turn.then(Effect::Written(reply, key, result));
-            }
-            Message::Operate { by, asked, op, reply } => {
-                let result = self.begin_operation(turn, by, &asked, op);
-                turn.then(Effect::Started(reply, result));
             }
             Message::Wait { conditions, ignore_abort, number, reply } => {
                 let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));
@@ -343,7 +345,12 @@ impl Actor {
         ignore_abort: bool,
         answer: Answer,
     ) -> WaiterId {
-        match self.run.wanted(conditions) {
+        let by = match &answer {
+            Answer::Agent(asker) => Author::Instance(asker.instance.clone()),
+            Answer::User(_) => Author::System,
+        };
+        let allowed = |wanted: Vec<_>| self.run.may_wait(&by, &wanted).map(|()| wanted);
+        match self.run.wanted(conditions).and_then(allowed) {
             Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
             Err(refused) => {
                 turn.then(Effect::Answer(answer, Err(refused.into())));
@@ -354,6 +361,7 @@ impl Actor {
 
     /// Lets everything follow that follows from what was recorded.
     fn settle(&mut self, turn: &mut Turn) {
+        self.make_up_secrets(turn);
         self.notice_silence(turn);
         loop {
             let now = self.now();

@@ -224,6 +224,8 @@ impl Actor {
         let answer = of_agent(id, number);
         let refused = if self.run.kind_of(&key).is_none() {
             Some(self.run.unknown(&key))
+        } else if let Err(denied) = self.run.may_touch(&Author::Instance(id.clone()), &key) {
+            Some(denied)
         } else {
             self.run.abort.as_ref().filter(|_| !ignore_abort).map(|a| Refused::Aborted { reason: a.reason.clone() })
         };
@@ -233,7 +235,7 @@ impl Actor {
             self.wait(turn, Target::Value(key), ignore_abort, answer);
         } else {
             let revision = self.run.stored(&key).map_or(0, |stored| stored.revision);
-            let value = self.run.value(&key);
+            let value = self.run.clear_value(&key);
             let line = match value.as_ref().err().and_then(|leaves| reason(leaves)) {
                 Some(reason) => {
                     let come = Come::Broken(reason.to_owned());
@@ -290,6 +292,7 @@ fn of_agent(instance: &InstanceId, number: u64) -> Answer {
 /// The instance that somebody claims to be, if its machine still counts.
 fn part_of<'a>(run: &'a Run, claim: &Claim) -> Option<&'a crate::run::Instance> {
     let instance = run.instances.get(&claim.instance)?;
-    let counts = matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running);
+    // One whose machine is being stopped may come back: it must not believe that it is needed no longer.
+    let counts = instance.may_exist() && instance.machine != Machine::Terminating;
     (counts && instance.attempt == claim.attempt && !run.is_ending()).then_some(instance)
 }

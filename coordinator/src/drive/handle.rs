@@ -1,5 +1,7 @@
 //! What the API and the agent port can ask of a run.
 
+use std::fmt;
+
 use slipstream_shared::{
     api::{Parameter, ParameterWrite, RunDetail, WaitAnswer, Why},
     condition::{Condition, Subject, Test},
@@ -7,7 +9,7 @@ use slipstream_shared::{
     id::{InstanceId, RunId},
     link::Up,
     operation::Asked,
-    parameter::Key,
+    parameter::{Key, MASK},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +28,7 @@ pub(super) enum UserChange {
 }
 
 /// A write of a parameter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Write {
     /// Which one.
     pub key: Key,
@@ -36,6 +38,13 @@ pub struct Write {
     pub if_revision: Option<u64>,
     /// The author's number of the request: with the same again it is not made again.
     pub request: Option<u64>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The value may be a secret.
+        f.debug_struct("Write").field("key", &self.key).field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 /// Looks at the state; it is also told which agents are connected.
@@ -213,6 +222,7 @@ impl RunHandle {
             let Some(record) = self.journal.record(seq).await? else { continue };
             let value = match record.event {
                 Event::ParameterSet { value, .. } => Some(value),
+                Event::SecretSet { .. } => Some(MASK.to_owned()),
                 _ => None,
             };
             history.push(ParameterWrite { revision: record.seq, value, by: record.by, at: record.at });

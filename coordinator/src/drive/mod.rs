@@ -19,6 +19,8 @@ mod handle;
 mod jobs;
 mod journal;
 mod operate;
+mod power;
+mod secrets;
 mod silence;
 mod snapshot;
 mod token;
@@ -51,7 +53,7 @@ pub use self::{
 };
 use crate::{
     cloud::{CloudError, Connector},
-    run::{Run, change::Refused, view::timestamp},
+    run::{Run, change::Refused, secret::Secrets, view::timestamp},
     seam::Seam,
     store::{Backend, StoreError, layout},
 };
@@ -204,6 +206,22 @@ impl Runs {
         tags: Vec<String>,
         ssh_keys: Vec<String>,
     ) -> Result<RunId, RunError> {
+        self.launch_with(id, owner, plan, Secrets::default(), tags, ssh_keys).await
+    }
+
+    /// The same, with values of secrets that were chosen for it.
+    ///
+    /// # Errors
+    /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
+    pub async fn launch_with(
+        &self,
+        id: RunId,
+        owner: &str,
+        plan: Plan,
+        chosen: Secrets,
+        tags: Vec<String>,
+        ssh_keys: Vec<String>,
+    ) -> Result<RunId, RunError> {
         for node in plan.nodes.values() {
             if !self.world.clouds.contains_key(&node.cloud) {
                 let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
@@ -218,11 +236,19 @@ impl Runs {
             op: None,
             event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags, ssh_keys },
         };
-        let run = Run::begin(id, &record).expect("the first event is an Accepted");
+        let mut run = Run::begin(id, &record).expect("the first event is an Accepted");
+        secrets::unlock(&self.world, &mut run);
+        let (at, by) = (record.at, record.by.clone());
+        let mut records = vec![record];
+        for event in secrets::chosen(&run, &chosen) {
+            let record = Record { seq: run.seq + 1, at, by: by.clone(), op: None, event };
+            run.apply(&record);
+            records.push(record);
+        }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
         let mut active = self.active.lock().await;
-        match journal.append(&[record], Some(&run.summary())).await {
+        match journal.append(&records, Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }

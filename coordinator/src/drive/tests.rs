@@ -2,10 +2,12 @@
 
 mod large;
 mod life;
+mod power;
 mod retry;
 mod scale;
 mod silence;
 mod site;
+mod update;
 
 use std::time::Duration;
 

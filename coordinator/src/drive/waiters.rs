@@ -21,7 +21,7 @@ pub(super) type WaiterId = u64;
 /// What is waited for.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// That a parameter has a value.
+    /// That a parameter has a value, for a script that may read it.
     Value(Key),
     /// That the environment of a step is complete.
     Env(InstanceId, u32),
@@ -53,7 +53,7 @@ impl Target {
     fn found(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
         match self {
             Target::Value(key) => {
-                run.value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
+                run.clear_value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
             }
             Target::Env(instance, index) => run.agent_env(instance, *index).map(Come::Env),
             Target::Conditions(wanted) => run.hold(wanted).map(|()| {

@@ -129,6 +129,9 @@ impl Actor {
 
     fn seen(&mut self, turn: &mut Turn, id: &InstanceId, observed: &Observed) {
         self.watches.misses.remove(id);
+        if self.seen_switching(turn, id, &observed.state) {
+            return;
+        }
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, state) = (instance.attempt, instance.machine.clone());
         if !matches!(state, Machine::Launched | Machine::Running) {
@@ -182,7 +185,7 @@ impl Actor {
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, machine) = (instance.attempt, instance.machine.clone());
         let launching = self.running.contains(&Command::Launch(id.clone()));
-        if launching || !matches!(machine, Machine::Launched | Machine::Running | Machine::Terminating) {
+        if launching || matches!(machine, Machine::Planned | Machine::Intended | Machine::Gone | Machine::Failed(_)) {
             return;
         }
         let misses = self.watches.misses.entry(id.clone()).or_default();

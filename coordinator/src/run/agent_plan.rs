@@ -44,6 +44,7 @@ impl Run {
             tasks: self.agent_tasks(id),
             held: self.held_from(id),
             names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),
+            secrets: self.readable_secrets(id),
         })
     }
 

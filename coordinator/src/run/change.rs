@@ -5,11 +5,10 @@ use slipstream_shared::{
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
-    predefined::{self, Level},
     state::Failure,
 };
 
-use super::{Machine, Run};
+use super::{Machine, Run, permission::denied};
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +128,12 @@ impl Run {
         let limits = self.declared(key).map(|declared| &declared.limits);
         let fits = limits.map_or_else(|| kind.check(value), |limits| limits.check(&kind, value));
         fits.map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
-        Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
+        if !self.is_secret(key) {
+            return Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }]);
+        }
+        let locked = || Refused::Broken(format!("`{key}` is a secret, and this run has no key to encrypt it"));
+        let sealed = self.vault.as_ref().ok_or_else(locked)?.seal(key, value);
+        Ok(vec![Event::SecretSet { key: key.clone(), sealed: Some(sealed) }])
     }
 
     /// The same, but only if the parameter has that revision; 0: it was never written.
@@ -146,10 +150,8 @@ impl Run {
     }
 
     fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
-        if let (Author::Instance(me), Scope::Instance(other)) = (by, &key.scope)
-            && me != other
-        {
-            return Err(denied(by, format!("write {key}: it belongs to {other}")));
+        if let (Author::Instance(me), Scope::Instance(owner)) = (by, &key.scope) {
+            self.may_write_of(by, me, owner, key)?;
         }
         let instance = match &key.scope {
             Scope::Instance(id) => Some(id.clone()),
@@ -159,23 +161,6 @@ impl Run {
             None | Some("") => self.cancel_abort(),
             Some(reason) => self.raise_abort(instance, reason),
         })
-    }
-
-    fn may_write(&self, by: &Author, key: &Key) -> Result<(), Refused> {
-        let level = match &key.scope {
-            Scope::Run => Level::Run,
-            Scope::Node(_) => Level::Node,
-            Scope::Instance(_) => Level::Instance,
-        };
-        if predefined::find(level, &key.name).is_some_and(|found| !found.settable) {
-            return Err(denied(by, format!("set {key}: the coordinator computes it")));
-        }
-        match (by, &key.scope) {
-            (Author::Instance(me), Scope::Instance(owner)) if me != owner => {
-                Err(denied(by, format!("set {key}: it belongs to {owner}")))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The events of an abort that somebody, or a script, asks for. The first reason counts; that of an instance
@@ -223,6 +208,7 @@ impl Run {
             }
             Change::Abort { reason } => Ok(self.raise_abort(Some(id.clone()), reason)),
             Change::CancelAbort => Ok(self.cancel_abort()),
+            Change::StepStarted { index } if self.task(id, *index).is_some_and(|t| t.result.is_some()) => Ok(vec![]),
             Change::StepStarted { index } => {
                 let step = self.step_name(id, *index, &by)?;
                 Ok(vec![Event::StepStarted { instance: id.clone(), index: *index, step }])
@@ -272,10 +258,6 @@ impl Run {
         let step = task.or_else(|| self.scripts(id).find(|(i, _)| *i == index).map(|(_, s)| s.step.clone()));
         step.ok_or_else(|| denied(by, format!("report step {index}: it has no such step")))
     }
-}
-
-fn denied(who: &Author, what: String) -> Refused {
-    Refused::Denied { who: who.clone(), what }
 }
 
 /// Reasons are shown in lists: the middle of a long one is left out.

@@ -76,6 +76,8 @@ impl Run {
                 missing(Milestone::Gone, what, Some(REMOVAL_DEADLINE), Failure::NotRemoved)
             }
             Machine::Failed(_) | Machine::Gone | Machine::Planned => None,
+            // Power is the matter of the operation that asked for it.
+            Machine::Stopping | Machine::Stopped | Machine::Starting => None,
             Machine::Intended => {
                 let what = format!("the cloud `{cloud}` has not accepted the launch of {id}");
                 missing(Milestone::Launched, what, Some(LAUNCH_DEADLINE), Failure::LaunchLate)

@@ -37,6 +37,8 @@ pub enum Command {
     Launch(InstanceId),
     /// Have the machine of an instance removed.
     Terminate(InstanceId),
+    /// Have the machine of an instance powered on (true) or off.
+    Power(InstanceId, bool),
     /// Look at the machines of a cloud. Quickly while something is expected to change there.
     Watch {
         /// Which cloud.
@@ -209,7 +211,12 @@ impl Run {
             match instance.machine {
                 Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
                 _ if !ending && !instance.is_unwanted() => {}
-                Machine::Intended | Machine::Launched | Machine::Running => {
+                Machine::Intended
+                | Machine::Launched
+                | Machine::Running
+                | Machine::Stopping
+                | Machine::Stopped
+                | Machine::Starting => {
                     decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
                 }
                 // A launch that the cloud accepted and then gave up leaves something behind.
@@ -239,7 +246,8 @@ impl Run {
         for (id, instance) in &self.instances {
             let Some(node) = self.node(id) else { continue };
             let soon = match instance.machine {
-                Machine::Terminating => true,
+                Machine::Terminating | Machine::Stopping | Machine::Starting => true,
+                Machine::Stopped => false,
                 Machine::Launched | Machine::Running => {
                     instance.key.is_none()
                         || instance.machine != Machine::Running

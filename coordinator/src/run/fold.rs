@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use slipstream_shared::{
     event::{Event, Record},
     id::{InstanceId, RunId},
-    parameter::Key,
+    parameter::{Key, Scope},
     plan::{NeedMilestone, Plan},
     state::RunState,
 };
@@ -57,8 +57,10 @@ impl Run {
             requests: VecDeque::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            vault: None,
         })
     }
 
@@ -95,8 +97,9 @@ impl Run {
                 self.enter(*state);
                 vec![Leaf::Value(Key::run("state"))]
             }
-            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
-            Event::ParameterUnset { key } => self.store(key, None, record),
+            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), false, record),
+            Event::SecretSet { key, sealed } => self.store_secret(key, sealed.clone(), record),
+            Event::ParameterUnset { key } => self.store(key, None, false, record),
             Event::AbortRaised { .. } | Event::InstanceAborted { .. } | Event::AbortCancelled => {
                 self.change_abort(&record.event, at)
             }
@@ -135,8 +138,18 @@ impl Run {
         }
     }
 
-    fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
-        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
+    fn store_secret(&mut self, key: &Key, sealed: Option<String>, record: &Record) -> Vec<Leaf> {
+        let mut leaves = self.store(key, sealed, true, record);
+        // Chosen for a node as a whole: each of its instances has it now.
+        if let Scope::Node(node) = &key.scope {
+            let instances = self.instances.keys().filter(|id| id.node == *node);
+            leaves.extend(instances.map(|id| Leaf::Value(Key::instance(id, &key.name))));
+        }
+        leaves
+    }
+
+    fn store(&mut self, key: &Key, value: Option<String>, secret: bool, record: &Record) -> Vec<Leaf> {
+        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record), secret };
         self.values.insert(key.clone(), stored);
         remember_write(&mut self.writes, key, record.seq);
         vec![Leaf::Value(key.clone())]
@@ -164,6 +177,23 @@ impl Run {
             }
             Event::MachineRunning { .. } => {
                 instance.become_(Machine::Running, at);
+                values(&["vmstate"])
+            }
+            Event::PowerIntended { on, operation, .. } => {
+                instance.become_(if *on { Machine::Starting } else { Machine::Stopping }, at);
+                (instance.ready, instance.silent) = (false, None);
+                instance.waits.clear();
+                if *on {
+                    instance.powered = *operation;
+                }
+                values(&["vmstate"])
+            }
+            Event::PowerChanged { on, .. } => {
+                instance.become_(if *on { Machine::Running } else { Machine::Stopped }, at);
+                values(&["vmstate"])
+            }
+            Event::PowerFailed { on, .. } => {
+                instance.become_(if *on { Machine::Stopped } else { Machine::Running }, at);
                 values(&["vmstate"])
             }
             Event::AddressKnown { public, private, ssh, .. } => {
@@ -277,6 +307,7 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        powered: 0,
         joining: false,
         leaving: false,
         given_up: None,

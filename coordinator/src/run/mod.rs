@@ -11,6 +11,7 @@ pub mod condition;
 pub mod deadline;
 pub mod decide;
 pub mod ending;
+pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
@@ -18,11 +19,15 @@ pub mod lease;
 pub mod loss;
 pub mod operation;
 mod operation_view;
+pub mod permission;
+pub mod power;
 pub mod refusal;
 pub mod request;
 pub mod retry;
 mod scale;
+pub mod secret;
 pub mod tasks;
+mod update;
 pub mod value;
 pub mod view;
 pub mod why;
@@ -35,14 +40,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     event::{Author, LeftBehind, StepResult},
-    id::{AttemptKey, InstanceId, RunId},
+    id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
     state::{Failure, RunState},
 };
 
-use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, tasks::TaskState};
+use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -119,12 +124,18 @@ pub struct Run {
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
     /// What was asked of it since it was Ready, by number.
     #[serde(default)]
     pub operations: BTreeMap<u32, Operation>,
     /// The scripts that instances run for operations, those of an instance in their order.
     #[serde(default)]
     pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
+    /// The keys of its secrets. No part of its state: whoever reads it from the store adds them.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 /// An abort.
@@ -152,6 +163,9 @@ pub struct Stored {
     pub by: Author,
     /// When.
     pub at: Millis,
+    /// True for a value that is sealed.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// One machine of a run.
@@ -192,6 +206,9 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// The operation that has powered it on last; 0: none has.
+    #[serde(default)]
+    pub powered: u32,
     /// An operation that is under way has added it.
     #[serde(default)]
     pub joining: bool,
@@ -227,6 +244,12 @@ pub enum Machine {
     Launched,
     /// The cloud says that it runs.
     Running,
+    /// It is being powered off.
+    Stopping,
+    /// It is powered off, and can be started again.
+    Stopped,
+    /// It is being powered on again.
+    Starting,
     /// It is being removed.
     Terminating,
     /// It is gone, or never was.
@@ -248,7 +271,7 @@ impl Run {
     /// The node of an instance.
     #[must_use]
     pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
-        self.plan.nodes.get(&instance.node)
+        self.plan.nodes.get(&instance.node).or_else(|| self.retired.get(&instance.node))
     }
 
     /// The key of the current launch of an instance.
@@ -289,7 +312,7 @@ impl Instance {
     /// True while a machine exists or may exist.
     #[must_use]
     pub fn may_exist(&self) -> bool {
-        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+        !matches!(self.machine, Machine::Planned | Machine::Gone | Machine::Failed(_))
     }
 
     /// True while it takes part in the run.

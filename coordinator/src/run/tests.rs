@@ -3,6 +3,8 @@
 mod condition;
 mod life;
 mod parameters;
+mod permission;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +25,7 @@ use super::{
     value::Leaf,
     view::timestamp,
 };
+use crate::drive::LaunchSecret;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -62,6 +65,7 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         on_silent: OnSilent::Wait,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        imported: false,
     }
 }
 
@@ -90,7 +94,9 @@ impl Bench {
         let accepted =
             Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
-        Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
+        let mut run = Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted");
+        run.vault = Some(LaunchSecret::new(&[7; 32]).vault(run.id));
+        Bench { run, now: T0 }
     }
 
     fn happen(&mut self, event: Event) -> Vec<Leaf> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     id::{InstanceId, NodeName},
-    parameter::{Key, ParamType, Scope},
+    parameter::{Key, MASK, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     predefined::{self, Level, names},
     state::RunState,
@@ -76,18 +76,28 @@ impl Run {
         run.chain(nodes).chain(instances)
     }
 
-    /// The value of a parameter, or what it waits for. A key the run does not have waits for itself.
+    /// The value of a parameter, or what it waits for. A key the run does not have waits for itself. A secret
+    /// is masked.
     pub fn value(&self, key: &Key) -> Evaluated<String> {
-        Evaluation::of(self, format!("`{key}`")).value(key, 0)
+        let value = Evaluation::of_key(self, key).value(key, 0)?;
+        Ok(if self.is_secret(key) { MASK.to_owned() } else { value })
+    }
+
+    /// The same, and a secret in clear: only for readers who may have it, see [`Run::may_read`].
+    pub fn clear_value(&self, key: &Key) -> Evaluated<String> {
+        Evaluation::of_key(self, key).value(key, 0)
+    }
+
+    /// The text that the module gives to a parameter.
+    pub(super) fn template(&self, key: &Key) -> Option<&Template> {
+        self.declared(key)?.value.as_ref()
     }
 
     /// True for what nobody waits for in the end: a value that is made of others, or that instances come.
     #[must_use]
     pub fn is_indirect(&self, leaf: &Leaf) -> bool {
         match leaf {
-            Leaf::Value(key) => {
-                self.declared(key).and_then(|p| p.value.as_ref()).is_some_and(|t| t.references().next().is_some())
-            }
+            Leaf::Value(key) => self.template(key).is_some_and(|t| t.references().next().is_some()),
             Leaf::Members(_) => true,
             Leaf::Milestone(..) | Leaf::Broken(_) => false,
         }
@@ -97,7 +107,7 @@ impl Run {
     #[must_use]
     pub fn template_of(&self, key: &Key) -> Option<&Template> {
         let set = self.stored(key).is_some_and(|stored| stored.value.is_some());
-        if set || self.is_computed(key) { None } else { self.declared(key)?.value.as_ref() }
+        if set || self.is_computed(key) { None } else { self.template(key) }
     }
 
     /// True for a value that the coordinator computes.
@@ -277,6 +287,9 @@ fn vmstate(instance: &Instance) -> &'static str {
         Machine::Planned | Machine::Intended => "Unknown",
         Machine::Launched => "Pending",
         Machine::Running => "Running",
+        Machine::Stopping => "Stopping",
+        Machine::Stopped => "Stopped",
+        Machine::Starting => "Starting",
         Machine::Terminating => "Terminating",
         Machine::Gone => "Gone",
         Machine::Failed(_) => "Failed",

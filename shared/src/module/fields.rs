@@ -4,7 +4,7 @@
 //! To add a key: one line here, and the line in `build.rs` that takes its value. A key of the format
 //! that this version does not act on is [`Support::Later`]: it is refused by name, never skipped.
 
-use super::params::{LATER_TYPES, TYPES};
+use super::params::{MOST_GENERATED, TYPES};
 
 /// Whether this version acts on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,7 +280,7 @@ pub static PARAM: Table = Table {
             now("max", ANY, "the largest value"),
             now("match", Kind::Regex, "a regular expression the whole value matches"),
             now("required", Kind::Boolean, "whether a run needs a value for it"),
-            later("generate", "how many characters to make up"),
+            now("generate", Kind::Whole(8, MOST_GENERATED as u64), "how many characters to make up for a secret"),
         ],
     ],
     others: None,
@@ -290,7 +290,7 @@ pub static PARAM: Table = Table {
 pub static OUTPUT: Table = Table { what: "an output", groups: &[&OUTPUT_FIELDS], others: None };
 
 static OUTPUT_FIELDS: [Field; 4] = [
-    now("type", Kind::Words(&TYPES, &LATER_TYPES), "what values it takes, `string` unless said otherwise"),
+    now("type", Kind::Words(&TYPES, &[]), "what values it takes, `string` unless said otherwise"),
     now("default", Kind::Template, "its value until somebody sets one").was("value"),
     now("enum", Kind::List(&Kind::Line), "the words it may be").was("enumValues"),
     now("help", Kind::Text, "what it is for").was("instructions"),

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     parameter::ParamType,
-    plan::{Need, Network, Size},
-    template::Template,
+    plan::{Need, Network, ReadyCheck, Size},
+    template::{Owner, Template},
 };
 
 /// What one module contributes.
@@ -104,6 +104,26 @@ impl<'a> Layers<'a> {
     pub fn may_set_early(&self, name: &str) -> bool {
         let speaks = |script: &Option<super::model::ScriptDecl>| script.as_ref().is_some_and(|s| s.text.contains(name));
         self.layers.iter().any(|l| speaks(&l.component.pre_install) || speaks(&l.component.install))
+    }
+
+    /// True where what is written in this file speaks of a name of its own: a script has it as a word, or a
+    /// value or variable refers to it.
+    #[must_use]
+    pub fn speaks_of(&self, name: &str) -> bool {
+        self.layers.iter().filter(|layer| layer.here).any(|layer| {
+            let component = layer.component;
+            let scripts = [&component.pre_install, &component.install, &component.deploy, &component.report];
+            let exec = component.ready.iter().filter_map(|ready| match &ready.check {
+                ReadyCheck::Exec(text) => Some(text.as_str()),
+                ReadyCheck::Tcp(_) | ReadyCheck::Http(_) => None,
+            });
+            let mut texts = scripts.into_iter().flatten().map(|script| script.text.as_str()).chain(exec);
+            texts.any(|text| has_word(text, name))
+        }) || self
+            .params
+            .values()
+            .filter_map(|param| param.value)
+            .any(|value| value.references().any(|reference| reference.owner == Owner::Own && reference.name == name))
     }
 
     /// The environment of its scripts, with places where they are in this file.
@@ -201,6 +221,18 @@ fn params<'a>(
         }
     }
     all
+}
+
+/// True where `word` stands in `text` with nothing around it that could belong to a longer name.
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    text.match_indices(word).any(|(at, _)| {
+        let after = text[at + word.len()..].chars();
+        // A dot may end a sentence.
+        let after =
+            after.clone().next().is_some_and(|c| part(c) && !(c == '.' && !after.clone().nth(1).is_some_and(part)));
+        !text[..at].ends_with(part) && !after
+    })
 }
 
 impl Param<'_> {

@@ -133,6 +133,7 @@ pub(super) fn plan(count: u32) -> Plan {
         on_silent: OnSilent::Wait,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        imported: false,
     };
     Plan {
         module: "test@1".into(),
@@ -413,6 +414,13 @@ impl Agent {
             match line {
                 Down::Hello { last_op, .. } => self.op = last_op,
                 Down::Plan(plan) => {
+                    // After a start of its machine: only the ready check belongs to a boot.
+                    if !self.finished && plan.finished.contains_key(&0) {
+                        self.finished = true;
+                        if self.change(&mut link, Change::Ready).await.is_none() {
+                            return;
+                        }
+                    }
                     if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() {
                         return;
                     }
@@ -457,6 +465,9 @@ impl Agent {
     async fn tasks(&mut self, link: &mut crate::drive::AgentLink, plan: &AgentPlan) -> Option<()> {
         for task in &plan.tasks {
             if self.done.contains(&task.index) {
+                if task.check {
+                    self.change(link, Change::Ready).await?;
+                }
                 continue;
             }
             self.change(link, Change::StepStarted { index: task.index }).await?;

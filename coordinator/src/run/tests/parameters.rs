@@ -107,7 +107,7 @@ fn who_may_write_what() {
         (&web, "ss:state", "web.1 may not set ss:state: the coordinator computes it"),
         (&web, "web.1:hostname", "web.1 may not set web.1:hostname: the coordinator computes it"),
         (&ann, "web:ids", "user:ann may not set web:ids: the coordinator computes it"),
-        (&web, "web.2:abort", "web.1 may not write web.2:abort: it belongs to web.2"),
+        (&web, "web.2:abort", "web.1 may not set web.2:abort: it belongs to web.2"),
     ] {
         assert_eq!(set(by, forbidden).expect_err(forbidden).to_string(), says);
     }
@@ -228,12 +228,10 @@ fn nested_references_cost_a_bounded_amount_of_work() {
     let chain: Vec<(&str, ParamPlan)> = chain.iter().map(|(name, param)| (name.as_str(), param.clone())).collect();
     let mut plan = with(&chain);
     plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there").count = 100;
-    let began = std::time::Instant::now();
     let bench = Bench::new(plan);
     let leaves = bench.run.value(&key("web.1:p0")).expect_err("100 to the power of 20 values");
     assert_eq!(super::super::expand::reason(&leaves), Some("`web.1:p0` is made of too many values"));
     assert!(leaves.len() < 100, "{} leaves", leaves.len());
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
 #[test]

@@ -13,6 +13,48 @@ fn with_image(body: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_is_made_of_a_secret_is_a_secret() {
+    let db = "db: {image: i, publish: {token: {type: secret}, port: {default: 1}}, deploy: x}";
+    let hint = |name: &str| {
+        format!("(bind it to a parameter of the type `secret`, read that in the script: `$(ss-get {name})`)")
+    };
+    let shown = |what: &str| format!("`${{{what}}}` is a secret: what stands here is shown, and seen by all processes");
+    for (node, says) in [
+        ("env: {X: \"a${ss.password}\"}", format!("{} {}", shown("ss.password"), hint("password"))),
+        ("env: {X: \"${password}\"}", format!("{} {}", shown("password"), hint("password"))),
+        ("env: {X: \"${db[*].token}\"}", format!("{} {}", shown("db[*].token"), hint("token"))),
+        ("ready: {http: \"http://${own}/\"}", format!("{} {}", shown("own"), hint("own"))),
+        (
+            "params: {plain: \"x${db.token}\"}",
+            format!("`plain` is shown to everybody, and `${{db.token}}` is a secret {}", hint("token")),
+        ),
+        (
+            "params: {own: hunter2}",
+            "`own` is a secret: whoever reads the module would know it (refer to an input of the application of the type \
+             `secret`, as in `${ss.name}`)"
+                .to_owned(),
+        ),
+        (
+            "params: {own: \"${db.password}\"}",
+            "`${db.password}`: `password` is a secret of the run, not of `db` (write `${ss.password}`)".to_owned(),
+        ),
+        ("params: {own: \"db://${ss.password}:${db.token}@${db.address}:${db.port}\"}", String::new()),
+    ] {
+        let web = "image: i, publish: {own: {type: secret}, plain: {}}, deploy: x";
+        let found = with_image(&format!(
+            "params: {{password: {{type: secret, generate: 24}}}}\nnodes:\n  {db}\n  web: {{{web}, {node}}}"
+        ));
+        let found: Vec<&str> = found.iter().filter_map(|p| p.splitn(3, ':').nth(2)).map(str::trim).collect();
+        let expected: &[&str] = if says.is_empty() { &[] } else { &[&says] };
+        assert_eq!(found, expected, "{node}");
+    }
+    let output = with_image(
+        "params: {password: {type: secret, generate: 24}}\nnodes: {n: {image: i}}\noutputs: {url: \"${password}\"}",
+    );
+    assert_eq!(output, [format!("3:16: {} {}", shown("password"), hint("password"))]);
+}
+
+#[test]
 fn references_of_applications_lead_somewhere() {
     let db = "db: {image: i, publish: {port: {type: port, default: 1}, name: {}, on: {type: boolean}}, params: {free: {}}, deploy: x}";
     for (node, shown) in [
