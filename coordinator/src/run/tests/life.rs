@@ -419,7 +419,7 @@ fn a_replacement_that_never_comes_is_given_up_and_the_run_stays() {
     bench.settle();
     assert_eq!((bench.run.state, &bench.run.abort), (RunState::Ready, &None));
     let shown = bench.run.detail(|_| true).nodes.into_iter().find(|n| n.instance == id("web.1")).expect("there");
-    assert_eq!((shown.milestone, shown.failure.as_deref()), (Milestone::Failed, Some("no room")));
+    assert_eq!((shown.milestone, shown.failure.as_deref()), (Milestone::Gone, Some("cannot launch web.1: no room")));
     assert_eq!(bench.run.value(&key("web:ids")), Ok("2".into()));
 }
 
