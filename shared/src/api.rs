@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     condition::Condition,
-    event::Author,
+    event::{Author, LeftBehind},
     id::{InstanceId, NodeName, RunId},
     meeting::{MeetingName, Parties},
     operation::Asked,
     parameter::{Key, ParamType},
     plan::{Category, KeepRunning},
-    state::{Milestone, Outcome, RunState},
+    state::{Failure, Milestone, Outcome, RunState},
 };
 
 /// An error: problem details for HTTP APIs (RFC 9457), `application/problem+json`.
@@ -115,6 +115,9 @@ pub struct LaunchRequest {
     /// From launch to Ready, in seconds.
     #[serde(default)]
     pub timeout: Option<u64>,
+    /// How long the run lives, in seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     /// Free words to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -143,6 +146,9 @@ pub struct RunSummary {
     /// Why it was aborted, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort: Option<String>,
+    /// The word for what has failed, if it was aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// How many instances are ready, and how many there are.
     pub ready: u32,
     /// How many instances there are.
@@ -188,6 +194,79 @@ pub struct RunDetail {
     /// What does not work and has not ended the run: the last trouble, and results that cannot be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<String>,
+    /// When it is terminated by itself; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub lease_end: Option<Timestamp>,
+    /// What does not work and is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrying: Option<TroubleInfo>,
+    /// What may still be there of a run that was abandoned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBehind>,
+}
+
+/// Something that does not work and is tried again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubleInfo {
+    /// What failed, on what, why.
+    pub message: String,
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When it is tried next.
+    #[schemars(with = "String")]
+    pub next_try: Timestamp,
+}
+
+/// Why a run is not where it is to be: for each instance the first milestone that it lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Why {
+    /// Where the run is.
+    pub state: RunState,
+    /// In a sentence.
+    pub summary: String,
+    /// The instances that lack something, in order.
+    pub instances: Vec<WhyInstance>,
+}
+
+/// What an instance lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WhyInstance {
+    /// Which one.
+    pub instance: InstanceId,
+    /// The milestone it has not reached.
+    pub milestone: Milestone,
+    /// The same in words.
+    pub what: String,
+    /// Since when that is waited for.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Until when it may take; absent: as long as the run may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// The word for the failure, when it takes longer.
+    pub failure: Failure,
+    /// What it waits for itself: parameters and milestones of others.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+}
+
+/// Gives a run another lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// It ends so many seconds from now; 0: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// It ends at this time, instead of `seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub end: Option<Timestamp>,
+    /// It does not end, instead of either.
+    #[serde(default)]
+    pub never: bool,
 }
 
 /// One machine of a run.

@@ -17,9 +17,9 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
-        SetParameter, UpdateRequest,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
+        ParameterWrite, PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
+        SavedModule, ScaleRequest, SetParameter, UpdateRequest, Why,
     },
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
@@ -234,6 +234,21 @@ impl Client {
         self.done(Method::DELETE, &of(run, "/abort"), Bytes::new()).await
     }
 
+    /// Why a run is not where it is to be.
+    pub async fn why(&self, run: &str) -> Result<Why, ClientError> {
+        self.get(&of(run, "/why")).await
+    }
+
+    /// Gives a run another lease.
+    pub async fn set_lease(&self, run: &str, lease: &LeaseRequest) -> Result<RunDetail, ClientError> {
+        self.call(Method::PUT, &of(run, "/lease"), json(lease), None).await
+    }
+
+    /// Gives up on the machines of a run that cannot be removed.
+    pub async fn abandon(&self, run: &str) -> Result<RunDetail, ClientError> {
+        self.call(Method::POST, &of(run, "/abandon"), Bytes::new(), None).await
+    }
+
     /// Asks for other numbers of instances. The same `idempotency` key again gives the same operation.
     pub async fn scale(
         &self,
@@ -299,6 +314,22 @@ impl Client {
     /// What the steps of an instance have written.
     pub async fn logs(&self, run: &str, instance: &InstanceId) -> Result<Vec<LogInfo>, ClientError> {
         self.get(&of(run, &format!("/logs/{instance}"))).await
+    }
+
+    /// What the steps of an instance have written in one of its launches, counted from 1.
+    pub async fn logs_of(&self, run: &str, instance: &InstanceId, attempt: u32) -> Result<Vec<LogInfo>, ClientError> {
+        self.get(&of(run, &format!("/logs/{instance}?attempt={attempt}"))).await
+    }
+
+    /// The output of a step in one of the launches of its instance.
+    pub async fn log_of(
+        &self,
+        run: &str,
+        instance: &InstanceId,
+        index: u32,
+        attempt: u32,
+    ) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/logs/{instance}/{index}?attempt={attempt}"))).await
     }
 
     /// The output of a step from byte `offset` on, as far as it is there.

@@ -16,7 +16,7 @@ use crate::{
     operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
-    state::RunState,
+    state::{Failure, RunState},
 };
 
 /// One event with its number, time and author.
@@ -243,6 +243,55 @@ pub enum Event {
         instance: Option<InstanceId>,
         /// Why.
         reason: String,
+        /// The word for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// An instance has aborted a run that was aborted before: its own reason, beside that of the run.
+    InstanceAborted {
+        /// Whose failure it is.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+    },
+    /// An instance that never came is given up: its node tolerates that, an operation had added it, or it was to
+    /// replace another. What may be there of its machine is removed, and nobody waits for it any more.
+    InstanceGivenUp {
+        /// Which one.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+        /// The word for what has failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A machine that is silent or lost will be replaced: its key is no longer good, it is removed, and its
+    /// instance is launched again. What that had published has no value any more.
+    ReplaceIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The run has another lease.
+    LeaseSet {
+        /// It ends so many seconds after this; none: it does not end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
+    /// The lease of the run ends soon.
+    LeaseEnding {
+        /// In so many seconds.
+        seconds: u64,
+    },
+    /// The lease of the run has ended; the run is terminated.
+    LeaseEnded,
+    /// Somebody has given up on what cannot be removed. The run ends, and this is what it leaves.
+    Abandoned {
+        /// What may still be there.
+        left: Vec<LeftBehind>,
     },
     /// The abort was taken back.
     AbortCancelled,
@@ -362,13 +411,6 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, String>,
     },
-    /// An instance that an operation has added did not come up; its machine is removed.
-    InstanceGivenUp {
-        /// Which one.
-        instance: InstanceId,
-        /// Why.
-        reason: String,
-    },
     /// Something worth knowing that is no failure, such as machines that are slower than usual.
     Noted {
         /// What.
@@ -415,10 +457,12 @@ impl Event {
             | Event::PowerIntended { instance, .. }
             | Event::PowerChanged { instance, .. }
             | Event::PowerFailed { instance, .. }
-            | Event::InstanceGivenUp { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }
             | Event::InstanceHeard { instance, .. }
+            | Event::InstanceAborted { instance, .. }
+            | Event::InstanceGivenUp { instance, .. }
+            | Event::ReplaceIntended { instance, .. }
             | Event::MachineGone { instance, .. } => Some(instance),
             Event::AbortRaised { instance, .. } => instance.as_ref(),
             Event::Accepted { .. }
@@ -434,10 +478,30 @@ impl Event {
             | Event::OperationStarted { .. }
             | Event::OperationFinished { .. }
             | Event::ClockChanged { .. }
+            | Event::LeaseSet { .. }
+            | Event::LeaseEnding { .. }
+            | Event::LeaseEnded
+            | Event::Abandoned { .. }
             | Event::Noted { .. }
             | Event::Trouble { .. } => None,
         }
     }
+}
+
+/// A machine that a run has left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftBehind {
+    /// Whose it was.
+    pub instance: InstanceId,
+    /// Of which launch.
+    pub attempt: u32,
+    /// Where it is.
+    pub cloud: String,
+    /// Its name there.
+    pub name: String,
+    /// The cloud's identifier; absent where the cloud never gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// How a script ended.

@@ -262,7 +262,6 @@ mod tests {
             ("webserver.3:ids", "webserver.3:ids"),
             ("machine:url.ssh", "machine.1:url.ssh"),
             // There is none, which is a plain "no such parameter".
-            ("orchestrator:hostname", "orchestrator.1:hostname"),
             ("webserver.hostname", "apache.1:webserver.hostname"),
         ] {
             assert_eq!(from_apache(typed), full, "{typed}");
@@ -277,6 +276,8 @@ mod tests {
             assert!(bad.parse::<Key>().is_err(), "`{bad}` was accepted");
         }
         assert!(Key::qualify("port", None).is_err());
+        // There is no such machine any more.
+        assert!(Key::qualify("orchestrator:hostname", None).is_err());
         assert!(Key::qualify("orchestrator-exo:hostname", None).is_err());
     }
 

@@ -3,6 +3,7 @@
 mod boot;
 mod full;
 mod input;
+mod life;
 mod many;
 mod meetings;
 mod power;

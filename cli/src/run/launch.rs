@@ -42,6 +42,9 @@ pub(crate) struct LaunchOptions {
     /// From launch to Ready, as in 20m; then the run is aborted
     #[arg(long, value_parser = duration, help_heading = "Launch")]
     timeout: Option<Duration>,
+    /// How long the run lives, as in 8h; then it is terminated
+    #[arg(long, value_parser = duration, help_heading = "Launch")]
+    lease: Option<Duration>,
     #[command(flatten)]
     pub(crate) keys: KeyOptions,
 }
@@ -78,6 +81,7 @@ impl LaunchOptions {
             count: self.count.iter().cloned().collect::<BTreeMap<_, _>>(),
             keep_running: self.keep_running,
             timeout: self.timeout.map(|t| t.as_secs()),
+            lease: self.lease.map(|t| t.as_secs()),
             tags: self.tag.clone(),
             ssh_keys,
         })

@@ -11,6 +11,7 @@ mod events;
 mod extract;
 mod health;
 mod launch;
+mod life;
 mod logs;
 mod meetings;
 mod modules;
@@ -26,9 +27,9 @@ mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LogInfo, ModuleInfo, OperationInfo,
-        Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
-        SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest,
+        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeaseRequest, LogInfo, ModuleInfo,
+        OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary,
+        SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -118,6 +119,19 @@ fn of_runs() -> Vec<Route> {
             .about("runs", "Asks for the end of a run: its machines are removed. Asking twice changes nothing")
             .empty(202, "It will end")
             .fails(&[RunNotFound, RunAmbiguous]),
+        Route::get("/api/v1/runs/{run}/why", "why_run", life::why)
+            .about("runs", "Says why a run is not where it is to be: what each instance lacks, since when, until when")
+            .json::<Why>(200, "The first milestone that each instance lacks")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::put("/api/v1/runs/{run}/lease", "set_lease", life::set_lease)
+            .about("runs", "Says how long a run lives: one of `seconds` from now, `end`, and `never`")
+            .takes::<LeaseRequest>()
+            .json::<RunDetail>(200, "The run with its new `lease_end`")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidValue, InvalidRequest, MediaType, TooLarge]),
+        Route::post("/api/v1/runs/{run}/abandon", "abandon_run", life::abandon)
+            .about("runs", "Gives up on machines that cannot be removed: the run ends, and `left` says what it leaves")
+            .json::<RunDetail>(200, "The run as it has ended")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, Conflict]),
         Route::post("/api/v1/runs/{run}/abort", "abort_run", runs::abort)
             .about("runs", "Aborts a run. The first reason counts")
             .takes::<AbortRequest>()
@@ -329,8 +343,9 @@ fn of_output() -> Vec<Route> {
     vec![
         Route::get("/api/v1/runs/{run}/logs/{instance}", "list_logs", logs::list)
             .about("output", "Lists the steps of an instance with how much each has printed")
+            .query::<logs::ListQuery>()
             .json::<Vec<LogInfo>>(200, "Its steps in order")
-            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, InvalidRequest]),
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/logs/{instance}/{index}", "show_log", logs::show)
             .about("output", "What a step has printed, standard output and errors as they came")
             .query::<logs::LogQuery>()

@@ -11,7 +11,7 @@ use slipstream_shared::{
     template::Template,
 };
 
-use crate::run::secret::Secrets;
+use crate::run::{lease::LONGEST, secret::Secrets};
 
 /// What is chosen at launch; what is not chosen, the module says.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct LaunchOptions {
     pub keep_running: Option<KeepRunning>,
     /// From launch to Ready, in seconds.
     pub timeout: Option<u64>,
+    /// How long the run lives, in seconds.
+    pub lease: Option<u64>,
     /// The run has begun: secrets that were chosen for it then are no part of this, and not missing.
     pub begun: bool,
 }
@@ -50,6 +52,7 @@ impl From<&LaunchRequest> for LaunchOptions {
             count: request.count.clone(),
             keep_running: request.keep_running,
             timeout: request.timeout,
+            lease: request.lease,
             begun: false,
         }
     }
@@ -96,6 +99,9 @@ impl<'a> Chosen<'a> {
         }
         if options.timeout == Some(0) {
             chosen.reasons.push("a timeout of 0 s leaves no time to start".to_owned());
+        }
+        if options.lease.is_some_and(|lease| lease == 0 || lease > LONGEST) {
+            chosen.reasons.push(format!("a lease has 1 to {LONGEST} s (ten years)"));
         }
         chosen
     }

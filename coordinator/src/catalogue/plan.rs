@@ -122,7 +122,13 @@ fn policy(application: Option<&Application>, options: &LaunchOptions) -> Policy 
     let default = Policy::default();
     let keep_running = options.keep_running.or(application.and_then(|a| a.keep_running));
     let timeout = options.timeout.or(application.and_then(|a| a.timeout));
-    Policy { keep_running: keep_running.unwrap_or(default.keep_running), timeout: timeout.unwrap_or(default.timeout) }
+    Policy {
+        keep_running: keep_running.unwrap_or(default.keep_running),
+        timeout: timeout.unwrap_or(default.timeout),
+        start: application.map(|a| a.start).unwrap_or_default(),
+        on_failure: application.map(|a| a.on_failure).unwrap_or_default(),
+        lease: options.lease.or(application.and_then(|a| a.lease)),
+    }
 }
 
 /// The inputs of the run, with the values chosen for them.
@@ -179,6 +185,8 @@ impl Planner<'_> {
             hooks: self.hooks(),
             ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
             instances: self.instances(chosen),
+            tolerate: self.node.map_or(0, |n| n.tolerate),
+            on_silent: self.node.map(|n| n.on_silent).unwrap_or_default(),
             imported: false,
         }
     }

@@ -90,6 +90,8 @@ struct State {
     /// How often anybody asked what there is.
     asked: u32,
     terminations: VecDeque<CloudError>,
+    /// Why nobody can reach it now.
+    unreachable: Option<CloudError>,
     switches: VecDeque<CloudError>,
     machines: BTreeMap<String, Machine>,
     launched: BTreeMap<AttemptKey, u32>,
@@ -146,6 +148,11 @@ impl World {
     /// Makes the next termination fail that does not yet.
     pub fn fail_terminate(&self, error: CloudError) {
         self.state().terminations.push_back(error);
+    }
+
+    /// Makes every call fail from now on, until it is none again.
+    pub fn set_unreachable(&self, why: Option<CloudError>) {
+        self.state().unreachable = why;
     }
 
     /// Makes the next powering on or off fail that does not yet.
@@ -319,6 +326,9 @@ impl Connector for World {
     async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
         let (now, mut state) = (self.seam.now(), self.state());
         state.bury(now);
+        if let Some(error) = &state.unreachable {
+            return Err(error.clone());
+        }
         let fault = state.launches.pop_front();
         match &fault {
             Some(Fault::Refuse(error)) => {
@@ -351,7 +361,7 @@ impl Connector for World {
         let (now, mut state) = (self.seam.now(), self.state());
         state.bury(now);
         state.asked += 1;
-        if let Some(error) = state.finds.pop_front() {
+        if let Some(error) = state.unreachable.clone().or_else(|| state.finds.pop_front()) {
             return Err(error);
         }
         let seen = state.machines.iter().filter(|(_, machine)| machine.key.run == run && machine.visible <= now);
@@ -360,7 +370,7 @@ impl Connector for World {
 
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError> {
         let (now, mut state) = (self.seam.now(), self.state());
-        if let Some(error) = state.terminations.pop_front() {
+        if let Some(error) = state.unreachable.clone().or_else(|| state.terminations.pop_front()) {
             return Err(error);
         }
         let gone = now + millis(state.habits.linger);
@@ -403,7 +413,7 @@ impl Connector for World {
     }
 
     async fn release(&self, _run: RunId) -> Result<(), CloudError> {
-        Ok(())
+        self.state().unreachable.clone().map_or(Ok(()), Err)
     }
 
     async fn console(&self, run: RunId, machine: &str) -> Result<Option<String>, CloudError> {

@@ -120,9 +120,13 @@ pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHan
     let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
+    let clock = Clock::new(&world.seam, &run);
+    // One that has just begun has missed nothing.
+    let listening_since = if run.seq > 1 { clock.now() } else { 0 };
+    let run = Run { listening_since, ..run };
     let actor = Actor {
         written: Some(run.summary()),
-        clock: Clock::new(&world.seam, &run),
+        clock,
         silence: Silence::new(&world.seam),
         world: Arc::clone(&world),
         journal,
@@ -191,6 +195,13 @@ impl Actor {
         self.retry.values().map(|(at, _)| *at).filter(|at| *at > now).min()
     }
 
+    /// When what has failed on a cloud is tried again; none: nothing has failed.
+    fn next_try(&self) -> Option<jiff::Timestamp> {
+        let failed = self.retry.values().filter(|(_, failures)| *failures > 0).map(|(at, _)| *at);
+        let at = failed.chain(self.watches.next_after_failure()).min()?;
+        Some(self.run.shown(at.max(self.now())))
+    }
+
     /// Ends what others wait for: they come back when the coordinator does.
     fn say_goodbye(&mut self) {
         for waiter in self.waiters.take(|_| true) {
@@ -255,6 +266,7 @@ impl Actor {
                 }
             }
             Message::Outcome(outcome) => self.outcome(turn, outcome),
+            Message::NextTry(reply) => drop(reply.send(self.next_try())),
         }
     }
 
@@ -282,6 +294,8 @@ impl Actor {
             }
             UserChange::EndLead(name) => self.end_lead(name)?,
             UserChange::Terminate => self.run.request_termination(),
+            UserChange::Abandon => self.run.abandon()?,
+            UserChange::Lease { seconds } => self.run.set_lease(*seconds)?,
         };
         for event in events {
             self.record(turn, by.clone(), op, event);

@@ -86,7 +86,7 @@ impl Actor {
         let Some(run) = self.read_again().await else { return };
         self.astray = false;
         self.waiters.recorded(&run);
-        self.run = run;
+        self.run = Run { listening_since: self.run.listening_since, ..run };
         self.written = None;
         for waiter in self.waiters.take_barriers() {
             self.answer(waiter.answer, Err(error.clone()));
@@ -165,6 +165,10 @@ impl Actor {
             match &record.event {
                 Event::AbortRaised { reason, .. } => self.links.tell_all(&Down::Abort { reason: reason.clone() }),
                 Event::AbortCancelled => self.links.tell_all(&Down::AbortCancelled),
+                Event::ReplaceIntended { instance, .. } => {
+                    self.waiters.withdraw_all(instance);
+                    self.links.dismiss(instance, "this machine is being replaced");
+                }
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use slipstream_shared::{
-    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer},
+    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer, Why},
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
@@ -25,6 +25,8 @@ pub(super) enum UserChange {
     CancelAbort,
     EndLead(MeetingName),
     Terminate,
+    Abandon,
+    Lease { seconds: Option<u64> },
 }
 
 /// A write of a parameter.
@@ -112,6 +114,8 @@ pub(super) enum Message {
         size: u64,
     },
     Outcome(Outcome),
+    /// When what has failed is tried again, in the run's own time; none: nothing has.
+    NextTry(oneshot::Sender<Option<jiff::Timestamp>>),
 }
 
 /// Who a machine says it is.
@@ -160,7 +164,15 @@ impl RunHandle {
 
     /// Everything but the parameters.
     pub async fn detail(&self) -> Result<RunDetail, RunError> {
-        self.read(|run, connected| run.detail(connected)).await
+        let mut detail = self.read(|run, connected| run.detail(connected)).await?;
+        if let Some(mut trouble) = detail.retrying.take() {
+            let next_try = self.ask(Message::NextTry).await?;
+            detail.retrying = next_try.map(|next_try| {
+                trouble.next_try = next_try;
+                trouble
+            });
+        }
+        Ok(detail)
     }
 
     /// All parameters, by key.
@@ -274,6 +286,27 @@ impl RunHandle {
     /// Asks for the end of the run. Idempotent.
     pub async fn terminate(&self, by: Author) -> Result<(), RunError> {
         self.change(by, UserChange::Terminate).await
+    }
+
+    /// Gives up on machines that cannot be removed: the run ends, and says what it leaves.
+    ///
+    /// # Errors
+    /// Its end was not asked for, or it has ended.
+    pub async fn abandon(&self, by: Author) -> Result<(), RunError> {
+        self.change(by, UserChange::Abandon).await
+    }
+
+    /// Gives the run another lease: it ends so many seconds from now, or never.
+    ///
+    /// # Errors
+    /// The run is ending or has ended, or the lease is too long.
+    pub async fn set_lease(&self, by: Author, seconds: Option<u64>) -> Result<(), RunError> {
+        self.change(by, UserChange::Lease { seconds }).await
+    }
+
+    /// What each instance lacks.
+    pub async fn why(&self) -> Result<Why, RunError> {
+        self.read(|run, _| run.why()).await
     }
 
     async fn change(&self, by: Author, change: UserChange) -> Result<(), RunError> {

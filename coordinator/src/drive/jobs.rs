@@ -180,6 +180,9 @@ impl Actor {
             Outcome::Terminated { instance, result } => {
                 let command = Command::Terminate(instance);
                 self.running.remove(&command);
+                if self.run.state.is_final() {
+                    return;
+                }
                 // Asked again if the machine is still there after a while.
                 self.try_again(turn, command, result.err().as_ref(), 10_000);
             }
@@ -187,6 +190,10 @@ impl Actor {
             Outcome::Watched { cloud, result } => self.watched(turn, &cloud, result),
             Outcome::Released(result) => {
                 self.running.remove(&Command::Release);
+                // It may have been abandoned meanwhile.
+                if self.run.state.is_final() {
+                    return;
+                }
                 if let Ok(true) = result {
                     let state = self.run.final_state();
                     self.record(turn, Author::System, None, Event::StateChanged { state });
@@ -199,7 +206,9 @@ impl Actor {
 
     fn launched(&mut self, turn: &mut Turn, instance: InstanceId, attempt: u32, result: Result<String, CloudError>) {
         self.running.remove(&Command::Launch(instance.clone()));
-        if self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended) {
+        if self.run.state.is_final()
+            || self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended)
+        {
             return;
         }
         if result.is_ok() {
@@ -234,9 +243,9 @@ impl Actor {
         }
     }
 
-    /// Records a trouble, unless it is the one recorded last.
+    /// Records a trouble, unless it was lately: what is tried for days does not fill the log.
     pub(super) fn trouble(&mut self, turn: &mut Turn, message: String) {
-        if self.run.trouble.as_ref() != Some(&message) {
+        if self.run.is_news(&message, self.now()) {
             self.record(turn, Author::System, None, Event::Trouble { message });
         }
     }

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod large;
+mod life;
 mod meeting;
 mod power;
 mod retry;

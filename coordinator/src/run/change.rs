@@ -5,6 +5,7 @@ use slipstream_shared::{
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
+    state::Failure,
 };
 
 use super::{Machine, Run, permission::denied};
@@ -167,19 +168,11 @@ impl Run {
         })
     }
 
-    /// The events of an abort; none if the run is aborted already (the first reason wins) or has ended.
+    /// The events of an abort that somebody, or a script, asks for. The first reason counts; that of an instance
+    /// is kept beside it.
     #[must_use]
     pub fn raise_abort(&self, instance: Option<InstanceId>, reason: &str) -> Vec<Event> {
-        if self.abort.is_some() || self.state.is_final() {
-            return vec![];
-        }
-        let reason = if reason.is_empty() { "(unspecified)" } else { reason };
-        // What an operation adds and does not come up fails the operation, not the run.
-        let joins = |id: &&InstanceId| self.instances.get(id).is_some_and(|i| i.joining) && !self.is_settled(id);
-        if let Some(id) = instance.as_ref().filter(joins) {
-            return vec![Event::InstanceGivenUp { instance: id.clone(), reason: shorten(reason) }];
-        }
-        vec![Event::AbortRaised { instance, reason: shorten(reason) }]
+        self.raise_abort_for(Failure::Aborted, instance, reason)
     }
 
     /// The events of taking an abort back; none if there is none.
@@ -237,7 +230,8 @@ impl Run {
             }
             Change::NotReady { reason } => {
                 let reason = shorten(reason);
-                let abort = || self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}"));
+                let said = || format!("{id} did not become ready: {reason}");
+                let abort = || self.raise_abort_for(Failure::NotReady, Some(id.clone()), &said());
                 Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
             }
         }
@@ -256,10 +250,11 @@ impl Run {
         }
         let mut events =
             vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
-        if !result.succeeded() && index < self.deploy_steps(id) {
-            events.extend(
-                self.raise_abort(Some(id.clone()), &format!("Failed running '{step}' script on '{id}': {result}")),
-            );
+        // One that was ended by the abort of another has not failed by itself.
+        let ended_by_abort = self.abort.is_some() && result.cause.as_deref() == Some("aborted");
+        if !result.succeeded() && index < self.deploy_steps(id) && !ended_by_abort {
+            let reason = format!("Failed running '{step}' script on '{id}': {result}");
+            events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));
         }
         Ok(events)
     }
@@ -272,7 +267,7 @@ impl Run {
 }
 
 /// Reasons are shown in lists: the middle of a long one is left out.
-fn shorten(reason: &str) -> String {
+pub(super) fn shorten(reason: &str) -> String {
     const MOST: usize = 2000;
     if reason.len() <= MOST {
         return reason.to_owned();

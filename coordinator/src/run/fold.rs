@@ -13,7 +13,9 @@ use slipstream_shared::{
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, barrier, lead, refusal, request, value::Leaf};
+use super::{
+    Instance, Machine, Run, StepState, Stored, any, barrier, lead, lease::Lease, refusal, request, value::Leaf,
+};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -32,6 +34,7 @@ impl Run {
             id,
             seq: record.seq,
             clock: 0,
+            listening_since: 0,
             created: at,
             changed: at,
             instances: instances(plan, at),
@@ -42,6 +45,12 @@ impl Run {
             state: RunState::Initializing,
             since: at,
             reached_ready: false,
+            succeeded: false,
+            leaves: false,
+            undecided: false,
+            lease: plan.policy.lease.map(|seconds| Lease::new(at, seconds)),
+            left: vec![],
+            lately: BTreeMap::new(),
             abort: None,
             terminate: None,
             values: BTreeMap::new(),
@@ -89,22 +98,23 @@ impl Run {
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;
-                self.reached_ready |= *state == RunState::Ready;
+                self.enter(*state);
                 vec![Leaf::Value(Key::run("state"))]
             }
             Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), false, record),
             Event::SecretSet { key, sealed } => self.store_secret(key, sealed.clone(), record),
             Event::ParameterUnset { key } => self.store(key, None, false, record),
-            Event::AbortRaised { instance, reason } => {
-                if self.abort.is_none() {
-                    self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
-                }
-                let own = instance.as_ref().map(|i| Leaf::Value(Key::instance(i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::AbortRaised { .. } | Event::InstanceAborted { .. } | Event::AbortCancelled => {
+                self.change_abort(&record.event, at)
             }
-            Event::AbortCancelled => {
-                let own = self.abort.take().and_then(|a| a.instance).map(|i| Leaf::Value(Key::instance(&i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::LeaseSet { .. } | Event::LeaseEnding { .. } | Event::LeaseEnded => {
+                self.change_lease(&record.event, at);
+                vec![]
+            }
+            Event::ReplaceIntended { instance, .. } => self.begin_replacement(instance, record),
+            Event::Abandoned { left } => {
+                self.left.clone_from(left);
+                vec![]
             }
             Event::TerminateRequested => {
                 self.terminate.get_or_insert(at);
@@ -128,6 +138,7 @@ impl Run {
             }
             Event::Trouble { message } => {
                 self.trouble = Some(message.clone());
+                self.remember_trouble(message, at);
                 vec![]
             }
             of_instance => {
@@ -162,11 +173,7 @@ impl Run {
     fn store(&mut self, key: &Key, value: Option<String>, secret: bool, record: &Record) -> Vec<Leaf> {
         let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record), secret };
         self.values.insert(key.clone(), stored);
-        let writes = self.writes.entry(key.clone()).or_default();
-        writes.push_back(record.seq);
-        if writes.len() > HISTORY {
-            writes.pop_front();
-        }
+        remember_write(&mut self.writes, key, record.seq);
         vec![Leaf::Value(key.clone())]
     }
 
@@ -176,7 +183,8 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                *instance = Instance { attempt: *attempt, joining: instance.joining, ..planned(instance.ordinal, at) };
+                let (joining, replacing) = (instance.joining, instance.replacing);
+                *instance = Instance { attempt: *attempt, joining, replacing, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -216,6 +224,7 @@ impl Run {
             }
             Event::Enrolled { key, agent, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
+                (instance.reached, instance.replacing) = (at, false);
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)], values(&["complete"])].concat()
             }
             Event::EnrolmentRefused { reason, .. } => {
@@ -224,15 +233,18 @@ impl Run {
             }
             Event::StepStarted { index, .. } => {
                 instance.steps.insert(*index, StepState { started: at, result: None });
+                instance.reached = at;
                 values(&["complete"])
             }
             Event::StepFinished { index, result, .. } => {
                 let step = instance.steps.entry(*index).or_insert(StepState { started: at, result: None });
                 step.result = Some(result.clone());
+                instance.reached = at;
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)], values(&["complete"])].concat()
             }
             Event::InstanceReady { .. } => {
                 instance.ready = true;
+                instance.reached = at;
                 vec![Leaf::Milestone(id.clone(), NeedMilestone::Ready)]
             }
             Event::WaitBegan { on, .. } => {
@@ -280,6 +292,16 @@ impl Instance {
     fn become_(&mut self, machine: Machine, at: Millis) {
         self.machine = machine;
         self.since = at;
+        self.reached = at;
+    }
+}
+
+/// Keeps the number of a write, so that it can be looked up.
+pub(super) fn remember_write(writes: &mut BTreeMap<Key, VecDeque<u64>>, key: &Key, seq: u64) {
+    let writes = writes.entry(key.clone()).or_default();
+    writes.push_back(seq);
+    if writes.len() > HISTORY {
+        writes.pop_front();
     }
 }
 
@@ -312,5 +334,8 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         leaving: false,
         given_up: None,
         silent: None,
+        reached: at,
+        abort: None,
+        replacing: false,
     }
 }

@@ -9,12 +9,16 @@ pub mod any;
 pub mod barrier;
 pub mod change;
 pub mod condition;
+pub mod deadline;
 pub mod decide;
+pub mod ending;
 pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
 pub mod lead;
+pub mod lease;
+pub mod loss;
 pub mod operation;
 mod operation_view;
 pub mod permission;
@@ -28,6 +32,7 @@ pub mod tasks;
 mod update;
 pub mod value;
 pub mod view;
+pub mod why;
 
 #[cfg(test)]
 mod tests;
@@ -36,15 +41,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
-    event::{Author, StepResult},
+    event::{Author, LeftBehind, StepResult},
     id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
-    state::RunState,
+    state::{Failure, RunState},
 };
 
-use self::{any::Chosen, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
+use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -58,6 +63,10 @@ pub struct Run {
     /// changes of that clock. All times here but those of parameters are in the run's own time.
     #[serde(default)]
     pub clock: i64,
+    /// Nobody could be heard before this, for no coordinator was there: it is no news that nobody was. Not of
+    /// its events, but of whoever drives it.
+    #[serde(skip)]
+    pub listening_since: Millis,
     /// When it was accepted.
     pub created: Millis,
     /// When its last event was recorded.
@@ -77,6 +86,24 @@ pub struct Run {
     pub since: Millis,
     /// True once it was Ready.
     pub reached_ready: bool,
+    /// True once it was Ready without being aborted.
+    #[serde(default)]
+    pub succeeded: bool,
+    /// Ready, and its machines do not stay: decided when it became so.
+    #[serde(default)]
+    pub leaves: bool,
+    /// Aborted while it was Ready: whether its machines stay is to be decided anew.
+    #[serde(default)]
+    pub undecided: bool,
+    /// Until when it lives.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    /// What may still be there of it, once it was abandoned.
+    #[serde(default)]
+    pub left: Vec<LeftBehind>,
+    /// Troubles that were recorded lately: since when there is each of them, and when it was recorded last.
+    #[serde(default)]
+    pub lately: BTreeMap<String, (Millis, Millis)>,
     /// Why it is aborted, if it is.
     pub abort: Option<Abort>,
     /// When its end was asked for.
@@ -126,6 +153,9 @@ pub struct Abort {
     pub instance: Option<InstanceId>,
     /// Why.
     pub reason: String,
+    /// The word for it.
+    #[serde(default)]
+    pub failure: Option<Failure>,
     /// When.
     pub at: Millis,
 }
@@ -199,6 +229,15 @@ pub struct Instance {
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
+    /// When it came to its last milestone.
+    #[serde(default)]
+    pub reached: Millis,
+    /// Why it has failed, where the run was aborted for another reason.
+    #[serde(default)]
+    pub abort: Option<String>,
+    /// Its machine is lost and another one will be launched in its place.
+    #[serde(default)]
+    pub replacing: bool,
 }
 
 /// What the machine of an instance does.
@@ -288,7 +327,7 @@ impl Instance {
     #[must_use]
     pub fn is_live(&self) -> bool {
         let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
-        there && !self.leaving && self.given_up.is_none()
+        self.given_up.is_none() && !self.leaving && (there || self.replacing)
     }
 
     /// True while one of its scripts runs.

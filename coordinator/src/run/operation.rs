@@ -154,7 +154,11 @@ impl Run {
         for (number, operation) in self.open_operations() {
             if self.abort.is_some() {
                 let unfinished = operation.add.iter().filter(|id| !self.is_settled(id));
-                let given_up = |id: &InstanceId| Event::InstanceGivenUp { instance: id.clone(), reason: reason.into() };
+                let given_up = |id: &InstanceId| Event::InstanceGivenUp {
+                    instance: id.clone(),
+                    reason: reason.into(),
+                    failure: None,
+                };
                 decision.events.extend(unfinished.map(given_up));
             }
             decision.events.push(Event::OperationFinished { number, failure: Some(reason.to_owned()) });
@@ -182,7 +186,7 @@ impl Run {
                     }
                     _ => continue,
                 };
-                decision.events.push(Event::InstanceGivenUp { instance: id.clone(), reason });
+                decision.events.push(Event::InstanceGivenUp { instance: id.clone(), reason, failure: None });
             }
         }
     }
@@ -313,10 +317,11 @@ impl Run {
                 }
                 Some(members(operation.remove.iter()))
             }
-            Event::InstanceGivenUp { instance, reason } => {
+            Event::InstanceGivenUp { instance, reason, .. } => {
                 let given_up = self.instances.get_mut(instance)?;
                 given_up.given_up = Some(reason.clone());
                 given_up.waits.clear();
+                given_up.replacing = false;
                 Some(members(std::iter::once(instance)))
             }
             // The rest is as for any event of an instance.

@@ -205,8 +205,9 @@ impl Run {
                 match key.name.as_str() {
                     "ids" => Some(Some(ids.join(","))),
                     "multiplicity" => Some(Some(ids.len().to_string())),
-                    // No launch may fail for good: the run is aborted.
-                    "max-provisioning-failures" => Some(Some("0".to_owned())),
+                    "max-provisioning-failures" => {
+                        Some(Some(self.plan.nodes.get(node).map_or(0, |n| n.tolerate).to_string()))
+                    }
                     _ => None,
                 }
             }
@@ -261,7 +262,10 @@ impl Run {
             "disk.GB" => node.size.disk.map(gib),
             "vmstate" => Some(vmstate(instance).to_owned()),
             "url.ssh" => ssh_url(instance, &node.login),
-            "abort" => self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone()),
+            "abort" => {
+                let first = self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone());
+                first.or_else(|| instance.abort.clone())
+            }
             _ => return None,
         })
     }

@@ -146,6 +146,9 @@ fn application(root: &Tree, problems: &mut Problems) -> Application {
         outputs: templates(root.get("outputs")),
         keep_running: policy.and_then(|p| text(p, "keep_running")).and_then(|t| keep_running(&t)),
         timeout: policy.and_then(|p| text(p, "timeout")).and_then(|t| units::duration(&t).ok()),
+        start: policy.and_then(|p| word(p, "start")).unwrap_or_default(),
+        on_failure: policy.and_then(|p| word(p, "on_failure")).unwrap_or_default(),
+        lease: policy.and_then(|p| text(p, "lease")).and_then(|t| units::duration(&t).ok()),
         hidden: hides("", &fields::APPLICATION, problems),
     }
 }
@@ -195,6 +198,8 @@ fn node(entry: &super::tree::Entry, problems: &mut Problems) -> Node {
             .filter_map(|t| t.text().map(|text| Spanned { value: text.to_owned(), at: t.at }))
             .collect(),
         values,
+        tolerate: text(tree, "tolerate").and_then(|t| t.parse().ok()).unwrap_or_default(),
+        on_silent: word(tree, "on_silent").unwrap_or_default(),
     }
 }
 
@@ -307,6 +312,11 @@ fn need(tree: &Tree) -> Option<Spanned<Need>> {
         _ => return None,
     };
     Some(Spanned { value: Need { target, milestone }, at: tree.at })
+}
+
+/// The word of a key, by the name it has in a plan.
+fn word<T: serde::de::DeserializeOwned>(tree: &Tree, key: &str) -> Option<T> {
+    serde_json::from_value(text(tree, key)?.into()).ok()
 }
 
 /// The text of a key.

@@ -234,9 +234,18 @@ static NODE_ONLY: [Field; 6] = [
         "values or references for the component's inputs",
     )
     .was("parameterMappings"),
-    later("tolerate", "how many failures to launch are tolerated").was("maxProvisioningFailures"),
+    now(
+        "tolerate",
+        Kind::Whole(0, MOST_INSTANCES as u64),
+        "how many of its instances may fail to come, 0 unless said otherwise",
+    )
+    .was("maxProvisioningFailures"),
     now("instances", Kind::Map(Names::Index, &Kind::Fields(&INSTANCE)), "what differs for single instances, by id"),
-    later("on_silent", "what happens when an instance falls silent"),
+    now(
+        "on_silent",
+        Kind::Words(&["wait", "fail", "replace"], &[]),
+        "what follows when an instance falls silent or loses its machine, `wait` unless said otherwise",
+    ),
 ];
 
 static APPLICATION_ONLY: [Field; 3] = [
@@ -353,9 +362,17 @@ static POLICY: Table = Table {
         now("keep_running", Kind::Words(&["always", "on-success", "on-error", "never"], &[]), "when the machines stay")
             .was("keep-running"),
         now("timeout", Kind::Duration, "how long the run may take to be Ready"),
-        later("start", "whether instances wait for all others to be up"),
-        later("on_failure", "what happens when an update fails"),
-        later("lease", "how long the run lives"),
+        now(
+            "start",
+            Kind::Words(&["eager", "together"], &[]),
+            "whether the first step waits until all have an address, `eager` (it does not) unless said otherwise",
+        ),
+        now(
+            "on_failure",
+            Kind::Words(&["keep", "rollback"], &[]),
+            "what becomes of a deployment that fails, `keep` (as keep_running says) unless said otherwise",
+        ),
+        now("lease", Kind::Duration, "how long the run lives, for ever unless said otherwise"),
     ]],
     others: None,
 };

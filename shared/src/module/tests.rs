@@ -198,17 +198,11 @@ fn the_head_of_a_file_is_checked() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change", "tolerate", "on_silent"] {
+    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change"] {
         let found = in_application(&format!("nodes:\n  n:\n    image: i\n    {key}: {{ whatever: [1] }}"));
         assert_eq!(found, [format!("4:5: `{key}` is not supported by this version yet")]);
     }
     for (body, shown) in [
-        ("nodes: {n: {image: i}}\npolicy: {start: eager}", "2:10: `start` is not supported by this version yet"),
-        (
-            "nodes: {n: {image: i}}\npolicy: {on_failure: keep}",
-            "2:10: `on_failure` is not supported by this version yet",
-        ),
-        ("nodes: {n: {image: i}}\npolicy: {lease: 8h}", "2:10: `lease` is not supported by this version yet"),
         ("nodes: {n: {image: i, deploy: {run: x, shell: y}}}", "1:40: `shell` is not supported by this version yet"),
         (
             "nodes: {n: {image: i, size: {exo: {type: tiny}}}}",
@@ -266,14 +260,7 @@ outputs:
 policy: { on_failure: keep, timeout: 20m, lease: 8h }
 "#;
     let later = |(place, what)| format!("{place}: `{what}` is not supported by this version yet");
-    let expected = [
-        ("13:5", "disks"),
-        ("14:5", "firewall"),
-        ("26:5", "firewall"),
-        ("33:5", "on_change"),
-        ("38:11", "on_failure"),
-        ("38:43", "lease"),
-    ];
+    let expected = [("13:5", "disks"), ("14:5", "firewall"), ("26:5", "firewall"), ("33:5", "on_change")];
     assert_eq!(problems(source), expected.map(later));
 }
 
