@@ -129,7 +129,7 @@ impl Progress {
                 }
             }
             Event::BarrierOpened { barrier } => say(&"run", "barrier", format!("{barrier} is open"), Tone::Plain),
-            Event::LeadChanged { lead, number, leader: Some(leader) } => {
+            Event::LeadChanged { lead, number, leader: Some(leader), .. } => {
                 say(leader, "leads", format!("{lead} (number {number})"), Tone::Plain);
             }
             Event::LeadChanged { lead, leader: None, .. } => {

@@ -594,7 +594,21 @@ pub struct BarrierInfo {
     pub open: Option<Timestamp>,
 }
 
-/// Something that one instance leads.
+/// Asks for a lead, or to keep it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeadRequest {
+    /// For how many seconds, from 1 to 3600, unless it is asked for again: nothing else tells that a program is
+    /// still there. The same user has one lead of a name.
+    pub seconds: u64,
+    /// How many seconds to wait for it at most, at most 300; then `wait_timeout`.
+    pub timeout: u64,
+    /// Go on waiting when the run is aborted.
+    #[serde(default)]
+    pub ignore_abort: bool,
+}
+
+/// Something that one instance leads, or one program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeadInfo {
     /// Its name.
@@ -603,9 +617,13 @@ pub struct LeadInfo {
     pub number: u64,
     /// Who leads, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<InstanceId>,
-    /// True while nothing is heard of the leader: the lead goes to the next instance that asks.
+    pub leader: Option<Author>,
+    /// True while nothing is heard of the leader: the lead goes to the next one that asks.
     pub silent: bool,
+    /// Until when a program leads, unless it asks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
     /// Since when that is so.
     #[schemars(with = "String")]
     pub since: Timestamp,

@@ -217,7 +217,7 @@ pub enum Event {
         /// Which one.
         barrier: MeetingName,
     },
-    /// Another instance leads, or none.
+    /// Another instance or program leads, or none. With the number it had already: it goes on to lead.
     LeadChanged {
         /// What is led.
         lead: MeetingName,
@@ -225,7 +225,10 @@ pub enum Event {
         number: u64,
         /// Who.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        leader: Option<InstanceId>,
+        leader: Option<Author>,
+        /// For how many seconds from now, unless it asks again; absent: as long as its machine is heard.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
     },
     /// What a machine wanted to change was refused. Its record has the number of that change.
     ChangeRefused {

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    event::StepResult,
+    event::{Author, StepResult},
     id::{InstanceId, RunId},
     meeting::{MeetingName, Parties},
     parameter::Key,
@@ -357,7 +357,7 @@ pub enum Reply {
         number: Option<u64>,
         /// Who leads instead.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        leader: Option<InstanceId>,
+        leader: Option<Author>,
     },
     /// No answer.
     Refused(RefusedChange),

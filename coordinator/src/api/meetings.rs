@@ -2,7 +2,7 @@
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use slipstream_shared::{
-    api::{BarrierInfo, BarrierRequest, LeadInfo, Page},
+    api::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest, Page},
     event::Author,
     meeting::MeetingName,
 };
@@ -13,6 +13,9 @@ use super::{
     parameters::within,
 };
 use crate::{access::User, app::Shared};
+
+/// The longest time, in seconds, for which a program leads without asking again.
+const LONGEST_LEAD: u64 = 3600;
 
 /// `GET /api/v1/runs/{run}/barriers`
 pub(super) async fn barriers(
@@ -44,6 +47,26 @@ pub(super) async fn leads(
     PathOf(run): PathOf<String>,
 ) -> Result<Json<Page<LeadInfo>>, ApiError> {
     Ok(Json(Page { items: app.runs.find(&run).await?.leads().await?, next: None }))
+}
+
+/// `POST /api/v1/runs/{run}/leads/{name}`
+///
+/// Holds nothing but its wait, so it may be dropped when the client goes away.
+pub(super) async fn lead(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf((run, name)): PathOf<(String, String)>,
+    JsonBody(request): JsonBody<LeadRequest>,
+) -> Result<Json<LeadInfo>, ApiError> {
+    let run = app.runs.find(&run).await?;
+    let name = read(&name)?;
+    if !(1..=LONGEST_LEAD).contains(&request.seconds) {
+        let detail = format!("`seconds` is from 1 to {LONGEST_LEAD}: ask again before they are over to keep the lead");
+        return Err(ApiError::new(Code::InvalidRequest, detail));
+    }
+    let what = || format!("another one leads `{name}`");
+    let led = run.lead(Author::User(user.name), &name, request.seconds, request.ignore_abort);
+    within(&app, request.timeout, what, led).await.map(Json)
 }
 
 /// `DELETE /api/v1/runs/{run}/leads/{name}`

@@ -27,9 +27,9 @@ mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeaseRequest, LogInfo, ModuleInfo,
-        OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary,
-        SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
+        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeadRequest, LeaseRequest, LogInfo,
+        ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail,
+        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -332,6 +332,21 @@ fn of_meetings() -> Vec<Route> {
             .about("meetings", "Lists which instances lead, and since when")
             .json::<Page<LeadInfo>>(200, "All of them, by name")
             .fails(&[RunNotFound, RunAmbiguous]),
+        Route::post("/api/v1/runs/{run}/leads/{name}", "lead", meetings::lead)
+            .about("meetings", "Waits until the caller leads, or keeps its lead, for some seconds")
+            .takes::<LeadRequest>()
+            .json::<LeadInfo>(200, "It leads; the number is larger than that of any leader before")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                RunEnded,
+                Aborted,
+                InvalidValue,
+                WaitTimeout,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
         Route::delete("/api/v1/runs/{run}/leads/{name}", "end_lead", meetings::end_lead)
             .about("meetings", "Takes a lead away from its leader; the instance that has waited longest gets it")
             .empty(204, "That instance does not lead any more")

@@ -251,6 +251,10 @@ impl Actor {
                 let id = self.meet(turn, &by, name, parties.as_ref(), ignore_abort, Answer::User(reply));
                 let _ = number.send(id);
             }
+            Message::Lead { by, name, seconds, ignore_abort, number, reply } => {
+                let id = self.lead_from_outside(turn, by, name, seconds, ignore_abort, Answer::User(reply));
+                let _ = number.send(id);
+            }
             Message::Forget(id) => drop(self.waiters.remove(id)),
             Message::Enrol { claim, reply } => {
                 let result = self.enrol(turn, claim);

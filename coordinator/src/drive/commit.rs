@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use slipstream_shared::{
-    api::RunSummary,
+    api::{RunSummary, WaitAnswer},
     error_chain::Chain,
     event::{Event, Record},
     link::Down,
@@ -151,7 +151,8 @@ impl Actor {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
                 Come::Broken(reason) => Err(Refused::Broken(reason).into()),
-                Come::Value(..) | Come::Env(_) | Come::Leads(_) => Err(stopping()),
+                Come::Leads(_) => Ok(WaitAnswer { seq: self.run.seq, parameters: vec![] }),
+                Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
                 let reply = result.map_or_else(|e| refusal(&e), reply);

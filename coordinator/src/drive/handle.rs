@@ -87,6 +87,14 @@ pub(super) enum Message {
         number: oneshot::Sender<WaiterId>,
         reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
     },
+    Lead {
+        by: Author,
+        name: MeetingName,
+        seconds: u64,
+        ignore_abort: bool,
+        number: oneshot::Sender<WaiterId>,
+        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+    },
     Forget(WaiterId),
     Feed {
         after: u64,
@@ -236,6 +244,23 @@ impl RunHandle {
     /// All leads, by name.
     pub async fn leads(&self) -> Result<Vec<LeadInfo>, RunError> {
         self.read(|run, _| run.lead_infos()).await
+    }
+
+    /// Waits until a program leads, or keeps its lead, for so many seconds.
+    pub async fn lead(
+        &self,
+        by: Author,
+        name: &MeetingName,
+        seconds: u64,
+        ignore_abort: bool,
+    ) -> Result<LeadInfo, RunError> {
+        let (reply, answer) = oneshot::channel();
+        let wanted = name.clone();
+        let number =
+            self.ask(|number| Message::Lead { by, name: wanted, seconds, ignore_abort, number, reply }).await?;
+        let _forget = Forget { number, tx: self.tx.clone() };
+        answer.await.map_err(|_| stopping())??;
+        self.leads().await?.into_iter().find(|lead| lead.name == *name).ok_or_else(stopping)
     }
 
     /// Takes a lead away from whoever has it; the next one that waits gets it.

@@ -3,7 +3,6 @@
 use slipstream_shared::{
     api::WaitAnswer,
     event::{Author, Event},
-    id::InstanceId,
     link::{Down, Reply},
     meeting::{MeetingName, Parties},
 };
@@ -41,7 +40,7 @@ impl Actor {
         id
     }
 
-    /// Asks for a lead: at once if it is vacant and nobody else waits, else in line, or not at all.
+    /// Asks for a lead for a script: at once if it is vacant and nobody else waits, else in line, or not at all.
     pub(super) fn ask_for_lead(
         &mut self,
         turn: &mut Turn,
@@ -50,25 +49,61 @@ impl Actor {
         wait: bool,
         ignore_abort: bool,
     ) {
-        let id = asker.instance.clone();
-        if let Some(abort) = self.run.abort.as_ref().filter(|_| !ignore_abort) {
-            let refused = Refused::Aborted { reason: abort.reason.clone() };
-            return turn.then(Effect::Answer(Answer::Agent(asker), Err(refused.into())));
-        }
-        let in_line = self.waiters.first(&Leaf::Lead(name.clone())).is_some();
-        if self.run.leads(&name, &id).is_none() && self.run.is_vacant(&name) && !in_line && !self.run.is_ending() {
-            match self.run.take_lead(&name, &id) {
-                Ok(event) => self.record(turn, Author::Instance(id.clone()), None, event),
-                Err(refused) => return turn.then(Effect::Answer(Answer::Agent(asker), Err(refused.into()))),
+        let by = Author::Instance(asker.instance.clone());
+        match self.try_to_lead(turn, &name, &by, None, ignore_abort) {
+            Err(refused) => turn.then(Effect::Answer(Answer::Agent(asker), Err(refused.into()))),
+            Ok(leads) if leads || wait => {
+                self.wait(turn, Target::Lead(name, by, None), ignore_abort, Answer::Agent(asker));
+            }
+            Ok(_) => {
+                let leader = self.run.leads.get(&name).and_then(|lead| lead.leader.clone());
+                let reply = Reply::Lead { number: None, leader };
+                turn.then(Effect::Tell(asker.instance, Down::Answer { id: asker.number, reply }));
             }
         }
-        if wait || self.run.leads(&name, &id).is_some() {
-            self.wait(turn, Target::Lead(name, id), ignore_abort, Answer::Agent(asker));
-        } else {
-            let leader = self.run.leads.get(&name).and_then(|lead| lead.leader.clone());
-            let reply = Reply::Lead { number: None, leader };
-            turn.then(Effect::Tell(asker.instance, Down::Answer { id: asker.number, reply }));
+    }
+
+    /// Asks for a lead for a program, or to keep it, for so many seconds.
+    pub(super) fn lead_from_outside(
+        &mut self,
+        turn: &mut Turn,
+        by: Author,
+        name: MeetingName,
+        seconds: u64,
+        ignore_abort: bool,
+        answer: Answer,
+    ) -> WaiterId {
+        match self.try_to_lead(turn, &name, &by, Some(seconds), ignore_abort) {
+            Ok(_) => self.wait(turn, Target::Lead(name, by, Some(seconds)), ignore_abort, answer),
+            Err(refused) => {
+                turn.then(Effect::Answer(answer, Err(refused.into())));
+                0
+            }
         }
+    }
+
+    /// Whether somebody leads, now that it has asked: nobody overtakes those who wait.
+    fn try_to_lead(
+        &mut self,
+        turn: &mut Turn,
+        name: &MeetingName,
+        by: &Author,
+        seconds: Option<u64>,
+        ignore_abort: bool,
+    ) -> Result<bool, Refused> {
+        if let Some(abort) = self.run.abort.as_ref().filter(|_| !ignore_abort) {
+            return Err(Refused::Aborted { reason: abort.reason.clone() });
+        }
+        let kept = seconds.and_then(|seconds| self.run.keep_lead(name, by, seconds));
+        let free = self.run.leads(name, by).is_none()
+            && self.run.is_vacant(name)
+            && self.waiters.next_leader(name).is_none()
+            && !self.run.is_ending();
+        let event = if free { Some(self.run.take_lead(name, by, seconds)?) } else { kept };
+        if let Some(event) = event {
+            self.record(turn, by.clone(), None, event);
+        }
+        Ok(self.run.leads(name, by).is_some())
     }
 
     /// Gives vacant leads to those who have waited longest.
@@ -78,9 +113,9 @@ impl Actor {
         }
         let vacant: Vec<MeetingName> = self.run.leads.keys().filter(|name| self.run.is_vacant(name)).cloned().collect();
         for name in vacant {
-            let next = self.waiters.first(&Leaf::Lead(name.clone())).cloned();
-            if let Some(next) = next
-                && let Ok(event) = self.run.take_lead(&name, &next)
+            let next = self.waiters.next_leader(&name).map(|(by, seconds)| (by.clone(), seconds));
+            if let Some((next, seconds)) = next
+                && let Ok(event) = self.run.take_lead(&name, &next, seconds)
             {
                 self.record(turn, Author::System, None, event);
             }
@@ -105,7 +140,7 @@ pub(super) fn look_at_barrier(run: &Run, name: &MeetingName) -> Result<Come, Vec
     }
 }
 
-/// Whether an instance leads.
-pub(super) fn look_at_lead(run: &Run, name: &MeetingName, id: &InstanceId) -> Result<Come, Vec<Leaf>> {
-    run.leads(name, id).map(Come::Leads).ok_or_else(|| vec![Leaf::Lead(name.clone())])
+/// Whether somebody leads.
+pub(super) fn look_at_lead(run: &Run, name: &MeetingName, by: &Author) -> Result<Come, Vec<Leaf>> {
+    run.leads(name, by).map(Come::Leads).ok_or_else(|| vec![Leaf::Lead(name.clone())])
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipstream_shared::{api::WaitAnswer, id::InstanceId, meeting::MeetingName, parameter::Key};
+use slipstream_shared::{api::WaitAnswer, event::Author, id::InstanceId, meeting::MeetingName, parameter::Key};
 
 use super::meeting::{look_at_barrier, look_at_lead};
 use crate::{
@@ -32,7 +32,7 @@ pub(super) enum Target {
     /// That a barrier opens.
     Barrier(MeetingName),
     /// That an instance leads.
-    Lead(MeetingName, InstanceId),
+    Lead(MeetingName, Author, Option<u64>),
 }
 
 /// What came of a wait.
@@ -69,7 +69,7 @@ impl Target {
                 Come::Met(WaitAnswer { seq: run.seq, parameters })
             }),
             Target::Barrier(name) => look_at_barrier(run, name),
-            Target::Lead(name, instance) => look_at_lead(run, name, instance),
+            Target::Lead(name, by, _) => look_at_lead(run, name, by),
         }
     }
 
@@ -162,10 +162,13 @@ impl<A> Waiters<A> {
         Ok(id)
     }
 
-    /// Whose script has waited longest for a leaf.
-    pub(super) fn first(&self, leaf: &Leaf) -> Option<&InstanceId> {
-        let ids = self.by_leaf.get(leaf)?;
-        ids.iter().find_map(|id| Some(&self.all.get(id)?.asker.as_ref()?.instance))
+    /// Who has waited longest for a lead, and for how many seconds a program wants it.
+    pub(super) fn next_leader(&self, name: &MeetingName) -> Option<(&Author, Option<u64>)> {
+        let ids = self.by_leaf.get(&Leaf::Lead(name.clone()))?;
+        ids.iter().find_map(|id| match &self.all.get(id)?.target {
+            Target::Lead(_, by, seconds) => Some((by, *seconds)),
+            _ => None,
+        })
     }
 
     /// How many waits the scripts of an instance have.

@@ -77,6 +77,7 @@ impl Run {
             return decision;
         }
         decision.events.extend(self.open_barriers());
+        self.expire_leads(now, &mut decision);
         if !decision.events.is_empty() {
             return decision;
         }

@@ -128,8 +128,10 @@ impl Run {
                 barrier::opened(&mut self.barriers, barrier, at);
                 vec![Leaf::Barrier(barrier.clone())]
             }
-            Event::LeadChanged { lead, number, leader } => {
-                lead::changed(&mut self.leads, lead, *number, leader.as_ref(), at);
+            Event::LeadChanged { lead, number, leader, seconds } => {
+                let until = seconds.map(|seconds| at + seconds.saturating_mul(1000));
+                let new = lead::Lead { number: *number, leader: leader.clone(), since: at, until };
+                lead::changed(&mut self.leads, lead, new);
                 vec![Leaf::Lead(lead.clone())]
             }
             Event::Noted { message } => {

@@ -7,7 +7,7 @@ use http::Method;
 
 use super::{Client, ClientError, json, of};
 use crate::{
-    api::{BarrierInfo, BarrierRequest, LeadInfo},
+    api::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest},
     meeting::MeetingName,
 };
 
@@ -37,6 +37,23 @@ impl Client {
     /// What instances of a run lead.
     pub async fn leads(&self, run: &str) -> Result<Vec<LeadInfo>, ClientError> {
         self.all(&of(run, "/leads")).await
+    }
+
+    /// Waits until the user of this client leads, or renews its lead, for so many seconds. The problem
+    /// `wait_timeout` says that it does not lead yet.
+    pub async fn lead(
+        &self,
+        run: &str,
+        name: &MeetingName,
+        seconds: u64,
+        ignore_abort: bool,
+        within: Duration,
+    ) -> Result<LeadInfo, ClientError> {
+        let ask = |timeout| {
+            let request = LeadRequest { seconds, timeout, ignore_abort };
+            (of(run, &format!("/leads/{name}")), json(&request))
+        };
+        self.held(within, Method::POST, &ask).await
     }
 
     /// Takes a lead away from whoever has it.

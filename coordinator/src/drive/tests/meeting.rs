@@ -1,6 +1,7 @@
 //! Barriers and leads, on paused time.
 
 use slipstream_shared::{
+    event::Author,
     event::Event,
     id::{InstanceId, RunId},
     link::{Change, Down, RefusedCode, Reply, Up},
@@ -250,7 +251,7 @@ async fn one_leads_at_a_time_and_each_with_a_larger_number() {
     machines.ask(0, true).await;
     machines.ask(1, false).await;
     assert_eq!(machines.answers(0), [Reply::Lead { number: Some(1), leader: None }], "the same, asked again");
-    let first = Some(machines.links[0].0.clone());
+    let first = Some(Author::Instance(machines.links[0].0.clone()));
     assert_eq!(machines.answers(1), [Reply::Lead { number: None, leader: first }]);
     machines.resign(0, 1).await;
     machines.resign(0, 2).await;
@@ -292,7 +293,10 @@ async fn the_lead_of_a_silent_machine_goes_to_the_next_and_it_waits_behind_when_
     }
     let handle = machines.site.handle(machines.run).await;
     let lead = &handle.leads().await.expect("read")[0];
-    assert!(lead.silent && lead.leader.as_ref() == Some(&machines.links[0].0), "it leads while nobody else asks");
+    assert!(
+        lead.silent && lead.leader == Some(Author::Instance(machines.links[0].0.clone())),
+        "it leads while nobody else asks"
+    );
     machines.ask(1, true).await;
     assert_eq!(machines.numbers(), [(1, 2)]);
     machines.ask(0, true).await;
@@ -332,4 +336,33 @@ async fn the_end_of_the_run_ends_waits_for_barriers_and_leads() {
     handle.meet(ann(), &name("b"), None, false).await.expect_err("it will never open");
     let led = handle.leads().await.expect("read");
     assert!(led.iter().all(|lead| lead.leader.is_none()), "{led:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_leads_for_as_long_as_it_says_and_stands_in_line_like_machines() {
+    let mut machines = Machines::new(2).await;
+    let handle = machines.site.handle(machines.run).await;
+    let lead = handle.lead(ann(), &name("l"), 60, false).await.expect("it is vacant");
+    assert_eq!((lead.number, &lead.leader), (1, &Some(ann())));
+    machines.ask(0, true).await;
+    assert_eq!(machines.numbers(), []);
+    tokio::time::sleep(std::time::Duration::from_secs(50)).await;
+    let kept = handle.lead(ann(), &name("l"), 60, false).await.expect("it leads");
+    assert_eq!((kept.number, kept.since), (1, lead.since), "the same leader, no other number");
+    tokio::time::sleep(std::time::Duration::from_secs(50)).await;
+    machines.say(0, Up::Heartbeat).await;
+    assert_eq!(machines.numbers(), [], "it has asked again in time");
+
+    // Whoever waits gets it when that time is over, and the program stands behind.
+    let bob: Author = "user:bob".parse().expect("valid");
+    let (name, other) = (name("l"), machines.site.handle(machines.run).await);
+    let waiting = tokio::spawn(async move { other.lead(bob, &name, 30, false).await });
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    assert_eq!(machines.numbers(), [(0, 2)]);
+    machines.resign(0, 1).await;
+    let lead = waiting.await.expect("no panic").expect("its turn");
+    assert_eq!((lead.number, lead.leader.map(|l| l.to_string())), (3, Some("user:bob".to_owned())));
+    assert_eq!(lead.until, Some(lead.since + std::time::Duration::from_secs(30)));
+    tokio::time::sleep(std::time::Duration::from_secs(31)).await;
+    assert_eq!(handle.leads().await.expect("read")[0].leader, None, "nobody has asked for it again");
 }
