@@ -419,6 +419,10 @@ impl Actor {
 
     fn announce_waits(&mut self, turn: &mut Turn) {
         let (begun, ended) = self.waiters.announce(&self.run, self.now());
+        if self.run.state.is_final() {
+            // That is the last event of a run: who follows it reads no further. All waits are over with it.
+            return;
+        }
         for (instance, on) in ended {
             let came = self.run.abort.is_none();
             self.record(turn, Author::System, None, Event::WaitEnded { instance, on, came });

@@ -33,7 +33,7 @@ mod watch;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -159,7 +159,7 @@ pub struct Trust {
 #[derive(Debug, Clone)]
 pub struct Runs {
     world: Arc<World>,
-    active: Arc<Mutex<HashMap<RunId, RunHandle>>>,
+    active: Arc<Mutex<BTreeMap<RunId, RunHandle>>>,
 }
 
 impl Runs {

@@ -3,7 +3,7 @@
 //! A wait is level-triggered: it is looked at when it begins and whenever one of the things it lacks
 //! may have changed. A change touches only the waits on what it changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipstream_shared::{api::WaitAnswer, id::InstanceId, meeting::MeetingName, parameter::Key};
 
@@ -111,8 +111,8 @@ pub(super) struct Waiter<A> {
 pub(super) struct Waiters<A> {
     next: WaiterId,
     all: BTreeMap<WaiterId, Waiter<A>>,
-    by_leaf: HashMap<Leaf, BTreeSet<WaiterId>>,
-    by_asker: HashMap<InstanceId, BTreeMap<u64, WaiterId>>,
+    by_leaf: BTreeMap<Leaf, BTreeSet<WaiterId>>,
+    by_asker: BTreeMap<InstanceId, BTreeMap<u64, WaiterId>>,
     record: Announcements,
 }
 
@@ -124,8 +124,8 @@ impl<A> Default for Waiters<A> {
         Waiters {
             next: 0,
             all: BTreeMap::new(),
-            by_leaf: HashMap::new(),
-            by_asker: HashMap::new(),
+            by_leaf: BTreeMap::new(),
+            by_asker: BTreeMap::new(),
             record: Announcements::default(),
         }
     }
@@ -297,7 +297,7 @@ struct Announcements {
     /// Waits that are not long enough yet.
     pending: BTreeSet<(Millis, WaiterId)>,
     /// How many wait for the same.
-    counts: HashMap<Announced, usize>,
+    counts: BTreeMap<Announced, usize>,
     on_record: BTreeSet<Announced>,
     touched: BTreeSet<Announced>,
 }

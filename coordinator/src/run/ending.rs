@@ -113,6 +113,8 @@ impl Run {
                 self.leaves = !self.keeps_running();
             }
             RunState::Finalizing => self.instances.values_mut().for_each(|i| i.replacing = false),
+            // All waits are over; no event follows that could say so.
+            over if over.is_final() => self.instances.values_mut().for_each(|i| i.waits.clear()),
             _ => {}
         }
     }
