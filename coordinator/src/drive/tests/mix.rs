@@ -342,3 +342,20 @@ async fn killed_after_any_record_a_launch_that_fails_leaves_as_many_machines_as_
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_during_an_operation_collects_reports_once_more() {
+    let (site, run) = up(replacing(2), Script::Succeed).await;
+    let handle = site.handle(run).await;
+    site.cloud.set_habits(Habits { boot: Duration::from_secs(60), ..Habits::default() });
+    handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
+    site.wait_for(run, RunState::Provisioning).await;
+    handle.abort(ann(), "enough".into()).await.expect("aborted");
+    over(&site, run, 1).await;
+    let events = site.events(run).await;
+    let aborted = events.iter().position(|r| matches!(r.event, Event::AbortRaised { .. })).expect("on record");
+    let reports = |part: &[slipstream_shared::event::Record]| {
+        part.iter().filter(|r| matches!(r.event, Event::ReportFinished { .. })).count()
+    };
+    assert_eq!((reports(&events[..aborted]), reports(&events[aborted..])), (2, 2), "of both, before and after");
+}
