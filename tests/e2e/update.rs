@@ -1,7 +1,7 @@
 //! A run that is up, updated to another version of its module.
 
 use slipstream_shared::{
-    api::{OperationStatus, UpdateRequest},
+    api::{LaunchRequest, OperationStatus, UpdateRequest},
     state::RunState,
 };
 use slipstream_tests::{Coordinator, Options, cli};
@@ -109,4 +109,64 @@ async fn what_is_no_version_of_the_module_is_refused_and_changes_nothing() {
     }
     assert_eq!(client.operations(&run).await.expect("listed"), []);
     assert_eq!(client.run(&run).await.expect("shown").summary.module, "tests/updated@1");
+}
+
+/// Says how long the secrets are that it was given, and nothing else of them.
+fn with_secrets(word: &str) -> String {
+    format!(
+        r#"slipstream: 1
+kind: application
+name: tests/kept
+params:
+  db_password: {{ type: secret, required: true }}
+  token: {{ type: secret, generate: 16 }}
+nodes:
+  web:
+    image: tests/image
+    cloud: processes
+    count: {{ default: 1, min: 1, max: 3 }}
+    publish: {{ own: {{ type: secret }}, seen: {{}} }}
+    deploy: |
+      length() {{ printf %s "$(ss-get "$1")" | wc -c; }}
+      ss-set seen "{word} $(length db_password) $(length own) $(length token)"
+"#
+    )
+}
+
+#[tokio::test]
+async fn secrets_chosen_at_launch_are_there_after_an_update_and_for_those_who_come_later() {
+    let coordinator = Coordinator::start(Options::default()).await;
+    let client = coordinator.client();
+    put(&coordinator, IMAGE).await;
+    put(&coordinator, &with_secrets("one")).await;
+    let (password, own) = ("canary-db-51c7", "canary-own-9");
+    let set = [("db_password".to_owned(), password.to_owned()), ("web:own".to_owned(), own.to_owned())];
+    let request = LaunchRequest { module: "tests/kept".into(), set: set.into(), ..LaunchRequest::default() };
+    let run = client.launch(&request, "kept").await.expect("accepted").summary.id.to_string();
+    coordinator.wait_for(&run, RunState::Ready, LIMIT).await;
+    assert_eq!(value(&coordinator, &run, "web.1:seen").await, "one 14 12 16");
+    let token = client.reveal(&run, &key("ss:token")).await.expect("shown").value;
+
+    let done = |line: &[&str]| {
+        let output = cli(&coordinator.profile()).args(line).output().expect("runs");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        assert!(output.status.success(), "{line:?}: {text}");
+        assert!(!text.contains(password) && !text.contains(own), "{line:?}: {text}");
+    };
+    put(&coordinator, &with_secrets("two")).await;
+    done(&["run", "update", &run, "tests/kept", "--wait"]);
+    assert_eq!(value(&coordinator, &run, "web.1:seen").await, "two 14 12 16");
+    assert_eq!(client.reveal(&run, &key("ss:token")).await.expect("shown").value, token, "not made up again");
+    done(&["run", "scale", &run, "web=2", "--wait"]);
+    assert_eq!(value(&coordinator, &run, "web.2:seen").await, "two 14 12 16");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("edited");
+    std::fs::write(&script, "ss-set seen \"edited $(ss-get db_password | wc -c)\"\n").expect("written");
+    let script = script.to_str().expect("UTF-8");
+    done(&["run", "retry", &run, "web.1", "--from", "deploy", "--script", script, "--wait"]);
+    assert!(value(&coordinator, &run, "web.1:seen").await.starts_with("edited 1"), "it may read the same secrets");
+    done(&["run", "save", &run]);
+    let saved = client.module("tests/kept@3").await.expect("saved").source.expect("shown");
+    assert!(saved.contains("edited") && !saved.contains("canary"), "{saved}");
 }

@@ -94,7 +94,8 @@ impl Actor {
         let mut changed = Vec::new();
         for (id, instance) in self.run.instances.iter().filter(|(_, i)| i.should_be_heard()) {
             let due = self.silence.last(id) + SILENT_AFTER;
-            if (due <= now) != instance.silent.is_some() {
+            let booting = due <= now && self.run.is_booting(id, instance);
+            if !booting && (due <= now) != instance.silent.is_some() {
                 changed.push((id.clone(), instance.attempt));
             }
             let look = if due <= now { now + LOOK_AGAIN } else { due };

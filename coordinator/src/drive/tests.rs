@@ -4,6 +4,7 @@ mod abuse;
 mod large;
 mod life;
 mod meeting;
+mod mix;
 mod power;
 mod retry;
 mod scale;

@@ -34,6 +34,13 @@ pub(super) fn references(plan: &Plan) -> Chosen {
     found
 }
 
+/// An instance has left, or begins anew: another one that has the value is meant.
+pub(super) fn left(chosen: &mut Chosen, instance: &InstanceId) {
+    for meant in chosen.values_mut().filter(|meant| meant.as_ref() == Some(instance)) {
+        *meant = None;
+    }
+}
+
 fn key(reference: &Reference) -> Option<Key> {
     match &reference.owner {
         Owner::Node(Target { node, which: Which::Any }) => Some(Key::node(node, &reference.name)),

@@ -78,8 +78,8 @@ impl Run {
             Parties::Count(count) => barrier.arrived.iter().filter(|by| self.counts(by)).count() >= *count as usize,
             Parties::Nodes(nodes) => {
                 let mut live = self.instances.iter().filter(|(id, i)| nodes.contains(&id.node) && i.is_live());
-                // Who has arrived and left is not in the list, so there is a live one if this holds.
-                !barrier.arrived.is_empty()
+                // Not where all who have arrived are about to leave, and nobody stays.
+                barrier.arrived.iter().any(|by| self.counts(by))
                     && live.all(|(id, _)| barrier.arrived.contains(&Author::Instance(id.clone())))
             }
         };

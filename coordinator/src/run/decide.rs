@@ -86,7 +86,7 @@ impl Run {
             decision.events.push(Event::StateChanged { state: next });
             return decision;
         }
-        self.remove_machines(&mut decision);
+        self.remove_machines(now, &mut decision);
         match self.state {
             RunState::Initializing | RunState::Provisioning | RunState::Executing | RunState::Ready => {
                 self.launch_machines(now, &mut decision);
@@ -207,32 +207,6 @@ impl Run {
                 Machine::Intended => decision.commands.push(Command::Launch(id.clone())),
                 _ => {}
             }
-        }
-    }
-
-    fn remove_machines(&self, decision: &mut Decision) {
-        let ending = self.state == RunState::Finalizing;
-        for (id, instance) in &self.instances {
-            match instance.machine {
-                Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
-                _ if !ending && !instance.is_unwanted() => {}
-                Machine::Intended
-                | Machine::Launched
-                | Machine::Running
-                | Machine::Stopping
-                | Machine::Stopped
-                | Machine::Starting => {
-                    decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
-                }
-                // A launch that the cloud accepted and then gave up leaves something behind.
-                Machine::Failed(_) if instance.native.is_some() => {
-                    decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
-                }
-                Machine::Planned | Machine::Failed(_) | Machine::Gone => {}
-            }
-        }
-        if ending && !self.instances.values().any(super::Instance::may_exist) {
-            decision.commands.push(Command::Release);
         }
     }
 

@@ -94,10 +94,11 @@ impl Run {
         leaves
     }
 
-    /// An abort of a run that is Ready: what its machines have to report is worth reading once more.
+    /// An abort of a run that was Ready: what its machines have to report is worth reading once more. While an
+    /// operation is under way the run becomes Ready anew, which decides what stays.
     fn collect_reports_again(&mut self) {
-        if self.state == RunState::Ready {
-            self.undecided = true;
+        self.undecided = self.state == RunState::Ready;
+        if self.reached_ready {
             self.instances.values_mut().for_each(|i| i.reported = false);
         }
     }

@@ -91,6 +91,9 @@ impl Run {
         }
         request::remember(&mut self.requests, record);
         if let Some(leaves) = self.apply_operation(record, at) {
+            if let Event::InstanceGivenUp { instance, .. } = &record.event {
+                self.leave_meetings(instance, at);
+            }
             return leaves;
         }
         match &record.event {
@@ -111,7 +114,10 @@ impl Run {
                 self.change_lease(&record.event, at);
                 vec![]
             }
-            Event::ReplaceIntended { instance, .. } => self.begin_replacement(instance, record),
+            Event::ReplaceIntended { instance, .. } => {
+                self.leave_meetings(instance, at);
+                self.begin_replacement(instance, record)
+            }
             Event::Abandoned { left } => {
                 self.left.clone_from(left);
                 vec![]
@@ -149,9 +155,10 @@ impl Run {
                 let attempt = self.instances.get(id).map(|i| i.attempt);
                 let mut leaves = self.apply_to_instance(id, of_instance, at, record.op);
                 let now = self.instances.get(id);
-                if now.is_some_and(Instance::is_live) != was_live || now.map(|i| i.attempt) != attempt {
-                    barrier::left(&mut self.barriers, id);
-                    lead::left(&mut self.leads, id, at);
+                // One that leaves is not live from then on, but says goodbye first.
+                let goes = matches!(of_instance, Event::TerminateIntended { .. } | Event::MachineGone { .. });
+                if goes || now.is_some_and(Instance::is_live) != was_live || now.map(|i| i.attempt) != attempt {
+                    self.leave_meetings(id, at);
                 }
                 if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
                     let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
@@ -160,6 +167,14 @@ impl Run {
                 leaves
             }
         }
+    }
+
+    /// The machine of an instance goes, or it begins anew: it has arrived nowhere and leads nothing, and is not
+    /// what `[any]` means.
+    fn leave_meetings(&mut self, id: &InstanceId, at: Millis) {
+        barrier::left(&mut self.barriers, id);
+        lead::left(&mut self.leads, id, at);
+        any::left(&mut self.chosen, id);
     }
 
     fn store_secret(&mut self, key: &Key, sealed: Option<String>, record: &Record) -> Vec<Leaf> {
@@ -185,10 +200,11 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                let (joining, replacing) = (instance.joining, instance.replacing);
-                *instance = Instance { attempt: *attempt, joining, replacing, ..planned(instance.ordinal, at) };
+                let (joining, replacing, powered) = (instance.joining, instance.replacing, instance.powered);
+                *instance =
+                    Instance { attempt: *attempt, joining, replacing, powered, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
-                [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
+                computed_of(id)
             }
             Event::Launched { machine, .. } => {
                 instance.native = Some(machine.clone());
@@ -296,6 +312,12 @@ impl Instance {
         self.since = at;
         self.reached = at;
     }
+}
+
+/// What another launch of an instance changes.
+pub(super) fn computed_of(id: &InstanceId) -> Vec<Leaf> {
+    let names = ADDRESSES.iter().chain(&["instanceid", "vmstate", "complete"]);
+    names.map(|name| Leaf::Value(Key::instance(id, name))).collect()
 }
 
 /// Keeps the number of a write, so that it can be looked up.

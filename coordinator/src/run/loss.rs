@@ -47,14 +47,17 @@ impl Run {
     #[must_use]
     pub fn lose(&self, id: &InstanceId, reason: &str, now: Millis) -> Vec<Event> {
         let Some(instance) = self.instances.get(id) else { return vec![] };
-        let on_silent = self.on_silent(id);
+        // Nobody needs the machine of one that leaves or is stopped: it is no failure, and none comes in its place.
+        let off = matches!(instance.machine, Machine::Stopping | Machine::Stopped);
+        let needed = instance.is_live() && !off;
+        let on_silent = if needed { self.on_silent(id) } else { OnSilent::Wait };
         if on_silent == OnSilent::Replace {
             let events = self.replace(id, instance, reason);
             if !events.is_empty() {
                 return events;
             }
         }
-        if !self.reached_ready || on_silent == OnSilent::Fail {
+        if needed && (!self.reached_ready || on_silent == OnSilent::Fail) {
             return self.raise_abort_for(Failure::Lost, Some(id.clone()), &format!("{id} is lost: {reason}"));
         }
         let message = format!("{id}: {reason}");
@@ -90,9 +93,13 @@ impl Run {
             native: instance.native.take(),
             machine: Machine::Terminating,
             replacing: true,
+            // What an operation wants of it, it still wants.
+            joining: instance.joining,
+            powered: instance.powered,
             ..super::fold::planned(instance.ordinal, at)
         };
-        let mut leaves = vec![Leaf::Members(id.node.clone())];
+        self.void_tasks(id, at);
+        let mut leaves = vec![];
         for (key, stored) in &mut self.values {
             let own = key.scope == Scope::Instance(id.clone()) && stored.by == Author::Instance(id.clone());
             if own && stored.value.is_some() {
@@ -106,14 +113,8 @@ impl Run {
                 super::fold::remember_write(&mut self.writes, key, record.seq);
             }
         }
+        leaves.push(Leaf::Members(id.node.clone()));
+        leaves.extend(super::fold::computed_of(id));
         leaves
-    }
-}
-
-impl Instance {
-    /// True for one whose machine is to go although the run goes on.
-    #[must_use]
-    pub fn is_unwanted(&self) -> bool {
-        self.given_up.is_some()
     }
 }

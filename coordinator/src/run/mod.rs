@@ -24,6 +24,7 @@ mod operation_view;
 pub mod permission;
 pub mod power;
 pub mod refusal;
+mod removal;
 pub mod request;
 pub mod retry;
 mod scale;

@@ -20,7 +20,7 @@ use slipstream_shared::{
 use super::{
     Instance, Machine, Run,
     change::Refused,
-    decide::{BOOT_DEADLINE, Command, Decision, REPORT_DEADLINE, before},
+    decide::{BOOT_DEADLINE, Decision, before},
     fold::planned,
     power::is_power,
     tasks::TaskState,
@@ -138,7 +138,6 @@ impl Run {
             self.end_all(&format!("the run was aborted: {}", abort.reason), decision);
         }
         self.give_up(now, decision);
-        self.remove_leavers(now, decision);
         self.switch_machines(now, decision);
         self.order_tasks(now, decision);
         self.end_late_retries(now, decision);
@@ -173,7 +172,9 @@ impl Run {
                 let Some(instance) = self.instances.get(id) else { continue };
                 let reason = match &instance.machine {
                     Machine::Failed(reason) => format!("cannot launch {id}: {reason}"),
-                    Machine::Gone => format!("{id} is lost: its machine is gone, and nobody here has removed it"),
+                    Machine::Gone if !instance.replacing => {
+                        format!("{id} is lost: its machine is gone, and nobody here has removed it")
+                    }
                     _ if instance.may_exist()
                         && instance.key.is_none()
                         && !before(now, instance.since + BOOT_DEADLINE, decision) =>
@@ -189,42 +190,6 @@ impl Run {
                 decision.events.push(Event::InstanceGivenUp { instance: id.clone(), reason, failure: None });
             }
         }
-    }
-
-    /// Removes the machines of those that leave, once they have said goodbye.
-    fn remove_leavers(&self, now: Millis, decision: &mut Decision) {
-        for (id, instance) in self.instances.iter().filter(|(_, i)| i.leaving || i.given_up.is_some()) {
-            let (attempt, instance_id) = (instance.attempt, id.clone());
-            match &instance.machine {
-                Machine::Gone => {}
-                Machine::Terminating => decision.commands.push(Command::Terminate(instance_id)),
-                Machine::Planned => decision.events.push(never_was(instance_id, attempt)),
-                Machine::Failed(_) if instance.native.is_none() => {
-                    decision.events.push(never_was(instance_id, attempt));
-                }
-                _ if instance.given_up.is_none() && !self.may_go(id, instance, now, decision) => {}
-                _ => decision.events.push(Event::TerminateIntended { instance: instance_id, attempt }),
-            }
-        }
-    }
-
-    /// True when the scripts of a leaving instance are over and its report is here, or will not come.
-    fn may_go(&self, id: &InstanceId, instance: &Instance, now: Millis, decision: &mut Decision) -> bool {
-        if !self.tasks_are_over(id) {
-            return false;
-        }
-        let hears = matches!(instance.machine, Machine::Launched | Machine::Running);
-        if instance.key.is_none() || instance.reported || !hears {
-            return true;
-        }
-        let asked = self.operations.values().filter(|o| o.remove.contains(id)).map(|o| o.at);
-        let ended = self.tasks.get(id).into_iter().flatten().filter_map(|t| t.ended);
-        let since = asked.chain(ended).max().unwrap_or(now);
-        let waits = before(now, since + REPORT_DEADLINE, decision);
-        if waits && !decision.commands.contains(&Command::Report) {
-            decision.commands.push(Command::Report);
-        }
-        !waits
     }
 
     /// True when an instance is to send its report now.
@@ -357,10 +322,10 @@ impl Run {
         self.tasks.get_mut(instance)?.iter_mut().find(|t| t.index == index)
     }
 
-    /// The lowest number that no machine has: the number decides the private address.
+    /// The lowest number that no machine has, or will have again: the number decides the private address.
     fn free_ordinal(&self) -> u32 {
         let used: BTreeSet<u32> =
-            self.instances.values().filter(|i| i.machine != Machine::Gone).map(|i| i.ordinal).collect();
+            self.instances.values().filter(|i| i.machine != Machine::Gone || i.replacing).map(|i| i.ordinal).collect();
         (1..).find(|n| !used.contains(n)).unwrap_or(u32::MAX)
     }
 
@@ -398,10 +363,6 @@ pub(super) fn without_plan(asked: &Asked) -> Asked {
 
 fn is_same(known: &Asked, asked: &Asked) -> bool {
     *known == without_plan(asked)
-}
-
-fn never_was(instance: InstanceId, attempt: u32) -> Event {
-    Event::MachineGone { instance, attempt, unexpected: false }
 }
 
 /// What may have another value when instances come or go.

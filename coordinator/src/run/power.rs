@@ -85,6 +85,16 @@ impl Run {
         })
     }
 
+    /// True while an operation is starting the machine of an instance: its agent may take as long to come back as
+    /// the operation gives it, and is not silent meanwhile.
+    #[must_use]
+    pub fn is_booting(&self, id: &InstanceId, instance: &Instance) -> bool {
+        let starts = |(number, o): (u32, &Operation)| {
+            o.is_power() && instance.powered == number && !self.is_switched(number, o, id)
+        };
+        instance.powered > 0 && self.open_operations().any(starts)
+    }
+
     /// True when an operation has brought an instance where it is to be.
     pub(super) fn is_switched(&self, number: u32, operation: &Operation, id: &InstanceId) -> bool {
         let Some(instance) = self.instances.get(id).filter(|i| i.is_live()) else { return true };

@@ -149,7 +149,7 @@ impl Run {
     /// From which step on the steps of an instance are run by an operation and not by its deployment.
     pub(super) fn held_from(&self, id: &InstanceId) -> Option<u32> {
         let open = |number: u32| self.operations.get(&number).is_some_and(|o| o.ended.is_none());
-        let tasks = self.tasks.get(id).into_iter().flatten().filter(|t| open(t.operation));
+        let tasks = self.tasks.get(id).into_iter().flatten().filter(|t| open(t.operation) && !t.void);
         tasks
             .filter_map(|t| match t.work {
                 Work::Step { step, .. } => Some(step),

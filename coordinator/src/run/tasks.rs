@@ -48,6 +48,9 @@ pub struct TaskState {
     pub ended: Option<Millis>,
     /// How.
     pub result: Option<StepResult>,
+    /// It belongs to a machine that was replaced since: the new one runs all its steps anyway.
+    #[serde(default)]
+    pub void: bool,
 }
 
 /// Where a task stands, whatever those before it do.
@@ -201,9 +204,21 @@ impl Run {
             started: None,
             ended: None,
             result: None,
+            void: false,
         });
         let over = line.iter().take_while(|t| t.result.is_some()).count();
         line.drain(..over.min(line.len().saturating_sub(MOST)));
+    }
+
+    /// The machine of an instance is replaced: what operations had it run there has failed, if it was not over.
+    pub(super) fn void_tasks(&mut self, id: &InstanceId, at: Millis) {
+        for task in self.tasks.get_mut(id).into_iter().flatten().filter(|task| !task.void) {
+            task.void = true;
+            if task.result.is_none() && self.operations.get(&task.operation).is_some_and(|o| o.ended.is_none()) {
+                let cause = Some("its machine was lost and is replaced".to_owned());
+                (task.result, task.ended) = (Some(StepResult { cause, ..StepResult::default() }), Some(at));
+            }
+        }
     }
 
     /// Makes tasks of `works`, each for its instance, with numbers that follow those there are.

@@ -1,11 +1,14 @@
 //! Barriers and leads, on paused time.
 
+mod replaced;
+
 use slipstream_shared::{
     event::Author,
     event::Event,
     id::{InstanceId, RunId},
     link::{Change, Down, RefusedCode, Reply, Up},
     meeting::{MeetingName, Parties},
+    plan::Plan,
     state::RunState,
 };
 
@@ -32,8 +35,12 @@ fn all_of(node: &str) -> Parties {
 
 impl Machines {
     async fn new(count: u32) -> Self {
+        Self::of(plan(count), count).await
+    }
+
+    async fn of(plan: Plan, count: u32) -> Self {
         let site = Site::new().await;
-        let run = site.launch(plan(count)).await;
+        let run = site.launch(plan).await;
         let mut machines = Machines { site, run, links: vec![] };
         for _ in 0..count {
             let started = machines.site.next_start().await;

@@ -96,6 +96,10 @@ pub(super) enum Script {
     WaitForGreeting,
     /// Succeeds; the first machine of web.1 is never heard again after that.
     FallSilentOnce,
+    /// Succeeds; the first machine of web.2 begins its deployment and does not end it.
+    HangInDeploy,
+    /// Succeeds; the first machine of web.2 begins its first task and does not end it.
+    HangInTask,
 }
 
 pub(super) struct Site {
@@ -442,8 +446,19 @@ impl Agent {
         }
     }
 
+    /// Goes on for ever, and says only that it is there.
+    async fn hang(&self, link: &mut crate::drive::AgentLink, script: Script) -> Option<()> {
+        let key = &self.started.key;
+        if self.script == script && key.attempt == 1 && key.instance.index == 2 {
+            while next(link).await.is_some() {}
+            return None;
+        }
+        Some(())
+    }
+
     async fn deploy(&mut self, link: &mut crate::drive::AgentLink) -> Option<()> {
         self.change(link, Change::StepStarted { index: 0 }).await?;
+        self.hang(link, Script::HangInDeploy).await?;
         if self.script == Script::WaitForGreeting {
             let key = "web.1:greeting".parse().expect("valid");
             link.up(Up::Get { id: 1, key, wait: true, ignore_abort: false }).await.ok()?;
@@ -472,6 +487,7 @@ impl Agent {
                 continue;
             }
             self.change(link, Change::StepStarted { index: task.index }).await?;
+            self.hang(link, Script::HangInTask).await?;
             let fails = matches!(&task.step.script, Script_::Text(text) if text == "false");
             let result = StepResult { exit: Some(i32::from(fails)), ..StepResult::default() };
             self.change(link, Change::StepFinished { index: task.index, result }).await?;
