@@ -363,11 +363,12 @@ async fn a_program_leads_for_as_long_as_it_says_and_stands_in_line_like_machines
     // Whoever waits gets it when that time is over, and the program stands behind.
     let bob: Author = "user:bob".parse().expect("valid");
     let (name, other) = (name("l"), machines.site.handle(machines.run).await);
-    let waiting = tokio::spawn(async move { other.lead(bob, &name, 30, false).await });
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(async move { other.lead(bob, &name, 30, false).await });
     tokio::time::sleep(std::time::Duration::from_secs(11)).await;
     assert_eq!(machines.numbers(), [(0, 2)]);
     machines.resign(0, 1).await;
-    let lead = waiting.await.expect("no panic").expect("its turn");
+    let lead = waiting.join_next().await.expect("it waits").expect("no panic").expect("its turn");
     assert_eq!((lead.number, lead.leader.map(|l| l.to_string())), (3, Some("user:bob".to_owned())));
     assert_eq!(lead.until, Some(lead.since + std::time::Duration::from_secs(30)));
     tokio::time::sleep(std::time::Duration::from_secs(31)).await;
