@@ -75,10 +75,18 @@ bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: 
 	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
 
+SEEDS ?= 5000
+
+simulate: ## worlds on virtual time in which everything goes wrong, one for each seed (SEEDS=n, or SEED=n for one with its trace)
+	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --profile simulate -p slipstream-tests --test simulate -- --nocapture
+
+simulate-broken: ## the same with bugs: each has to be found
+	cargo test --profile simulate -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench golden clean

@@ -116,7 +116,8 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
     let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
-    let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
+    let forgotten = Bug::ForgetLaunches.is_planted();
+    let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended && !forgotten);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let actor = Actor {
         written: Some(run.summary()),

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     cloud::{CloudError, Connector, LaunchRequest, Observed, UserData},
+    planted::Bug,
     run::{
         Machine,
         decide::{BOOT_DEADLINE, Command, MOST_ATTEMPTS},
@@ -289,6 +290,9 @@ async fn terminate(connector: &dyn Connector, key: &AttemptKey, native: Option<S
 
 /// Removes what is shared, and makes sure, twice, that nothing is left.
 async fn release(run: RunId, clouds: Vec<Arc<dyn Connector>>) -> Result<bool, CloudError> {
+    if Bug::HastyRelease.is_planted() {
+        return Ok(true);
+    }
     for connector in &clouds {
         bounded(connector.release(run)).await?;
     }

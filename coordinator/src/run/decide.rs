@@ -7,7 +7,7 @@
 use slipstream_shared::{event::Event, id::InstanceId, plan::KeepRunning, state::RunState};
 
 use super::{Machine, Run};
-use crate::seam::Millis;
+use crate::{planted::Bug, seam::Millis};
 
 /// From the intent to launch a machine until its agent has enrolled.
 pub const BOOT_DEADLINE: Millis = 30 * 60 * 1000;
@@ -135,7 +135,11 @@ impl Run {
 
     fn after_reports(&self, now: Millis, decision: &mut Decision) -> RunState {
         match self.sending_reports() {
-            RunState::SendingReports if before(now, self.since + REPORT_DEADLINE, decision) => RunState::SendingReports,
+            RunState::SendingReports
+                if before(now, self.since + REPORT_DEADLINE, decision) || Bug::NoReportDeadline.is_planted() =>
+            {
+                RunState::SendingReports
+            }
             _ => RunState::Ready,
         }
     }
