@@ -83,10 +83,15 @@ simulate: ## worlds on virtual time in which everything goes wrong, one for each
 simulate-broken: ## the same with bugs: each has to be found
 	cargo test --profile simulate -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
 
+soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
+	@packaging/install-deps.sh build
+	cargo build --profile measure -p slipstream-bench
+	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
+
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
 
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use slipstream_shared::context::Context;
+use slipstream_shared::{context::Context, parameter::Key};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -28,6 +28,7 @@ use crate::{
         Link,
         keep::{Current, keep},
     },
+    scrub::Scrub,
     seen::Seen,
     socket::server,
     state::Folder,
@@ -131,6 +132,8 @@ pub struct Agent {
     pub connection: Current,
     /// The values seen last.
     pub seen: Seen,
+    /// The secrets that scripts know, so that they can be kept out of logs.
+    pub scrub: Scrub,
     /// Work that outlives the step it began in.
     pub tasks: TaskTracker,
     /// How far it has come.
@@ -138,6 +141,11 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// True for a parameter whose value is neither kept on this machine nor shown.
+    pub fn is_secret(&self, key: &Key) -> bool {
+        self.link.plan().borrow().as_ref().is_some_and(|plan| plan.secrets.contains(key))
+    }
+
     /// Says how far it has come.
     pub fn stage(&self, stage: Stage, detail: &str) {
         set_stage(&self.status, stage, detail);
@@ -299,6 +307,7 @@ fn prepare(daemon: &Daemon, context: Context, system: System) -> Result<Agent, B
         link,
         connection: Current::new(None),
         seen: Seen::default(),
+        scrub: Scrub::default(),
         tasks: TaskTracker::new(),
         status: daemon.status.clone(),
     })

@@ -13,7 +13,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 local failure, 2 usage, 3 not set, 4 timeout, 5 run aborted, \
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 local failure, 2 usage, 3 not set or not leading, 4 timeout, 5 run aborted, \
 6 agent or coordinator unreachable, 7 refused, 8 run has ended, 9 written by somebody else meanwhile.\n\
 A key is `name` (of this machine), `node:name`, `node.index:name` or `ss:name` (of the run).";
 
@@ -66,11 +66,15 @@ pub enum Command {
         /// Only if it still has this revision, else exit with 9; 0: only if it was never written.
         #[arg(long, value_name = "N")]
         if_revision: Option<u64>,
+        /// Read the value from standard input, as it is: what other processes of this machine must not see in
+        /// the list of processes, or what no argument can hold.
+        #[arg(long)]
+        stdin: bool,
         /// Which one.
         key: String,
         /// Its value.
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        #[arg(allow_hyphen_values = true, required_unless_present = "stdin", conflicts_with = "stdin")]
+        value: Option<String>,
     },
     /// Take the value of a parameter away.
     Unset {
@@ -98,6 +102,49 @@ pub enum Command {
         /// Such as `db:ready`, `web[*]:state=up`.
         #[arg(value_name = "CONDITION", required = true)]
         conditions: Vec<String>,
+    },
+    /// Arrive at a barrier and wait until all have. Prints nothing.
+    ///
+    /// It opens when all live instances of this machine's node have arrived, or those of the nodes of `--of`, or
+    /// so many as `--count` says. It opens once and stays open: who comes later passes, and a script that is
+    /// run again does not arrive twice. For the next round, use another name.
+    Barrier {
+        /// Open when so many instances have arrived, whichever.
+        #[arg(long, value_name = "N", conflicts_with = "of")]
+        count: Option<u32>,
+        /// Open when all instances of these nodes have arrived.
+        #[arg(long, value_name = "NODE", value_delimiter = ',')]
+        of: Vec<String>,
+        /// Give up waiting after so many seconds; the arrival counts all the same. 0, the default, waits until the
+        /// run's own deadline.
+        #[arg(long, value_name = "S", default_value_t = 0)]
+        timeout: u64,
+        /// Go on when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// Its name, the same on all machines.
+        name: String,
+    },
+    /// Become the only instance of the run that leads; print the number of the leadership.
+    ///
+    /// Waits until this machine leads. It leads until it resigns, is gone, or was not heard of for 30 seconds.
+    /// Each new leader's number is larger than all before it: give it to what the leader changes, and let that
+    /// refuse smaller ones.
+    Lead {
+        /// Do not wait: exit with 3 when another instance leads.
+        #[arg(long)]
+        noblock: bool,
+        /// Give the lead up instead.
+        #[arg(long, conflicts_with_all = ["noblock", "timeout", "ignore_abort"])]
+        resign: bool,
+        /// Give up waiting after so many seconds; 0, the default, waits until the run's own deadline.
+        #[arg(long, value_name = "S", default_value_t = 0)]
+        timeout: u64,
+        /// Go on when the run is aborted.
+        #[arg(long)]
+        ignore_abort: bool,
+        /// What is led; the same name on all machines.
+        name: String,
     },
     /// Show a line of text as this machine's state (`statecustom`).
     Display {

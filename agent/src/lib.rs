@@ -22,6 +22,7 @@ pub mod identity;
 pub mod link;
 pub mod login;
 pub mod resolve;
+pub mod scrub;
 pub mod seen;
 pub mod socket;
 pub mod state;

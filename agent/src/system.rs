@@ -15,6 +15,9 @@ use std::{
 use jiff::Timestamp;
 use nix::libc;
 
+/// The variable that stands for the boot where the machine is only a process.
+const BOOT: &str = "SLIPSTREAM_BOOT";
+
 /// The machine, or a folder that stands for it.
 #[derive(Debug, Clone)]
 pub struct System {
@@ -53,7 +56,8 @@ impl System {
     /// Changes with each boot.
     #[must_use]
     pub fn boot_id(&self) -> String {
-        self.fact("/proc/sys/kernel/random/boot_id")
+        // A machine that is only a process boots when that starts.
+        std::env::var(BOOT).unwrap_or_else(|_| self.fact("/proc/sys/kernel/random/boot_id"))
     }
 
     /// What tells this machine from its copies, as far as it may be read.

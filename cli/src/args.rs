@@ -1,10 +1,23 @@
 //! What every command takes, and the list of nouns. Each noun's own arguments are in its file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-use crate::{module, output::Format, param, profile, run, ssh, up};
+use crate::{
+    barrier,
+    exit::{Exit, fail},
+    lead, module,
+    output::Format,
+    param, profile, run, ssh, up,
+};
+
+/// More of a file is not read: no value is as long.
+const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Deploys applications of several virtual machines on any cloud.
 #[derive(Debug, Parser)]
@@ -65,6 +78,10 @@ pub(crate) enum Noun {
     Run(run::Command),
     #[command(subcommand)]
     Param(param::Command),
+    #[command(subcommand)]
+    Barrier(barrier::Command),
+    #[command(subcommand)]
+    Lead(lead::Command),
     Ssh(ssh::Command),
     #[command(subcommand)]
     Profile(profile::Command),
@@ -73,6 +90,16 @@ pub(crate) enum Noun {
 /// Reads a time such as `90s`, `20m` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     slipstream_shared::module::units::duration(text).map(Duration::from_secs)
+}
+
+/// A value that is in a file, as it is; `-` is standard input. For secrets: arguments are seen by others.
+pub(crate) fn from_file(path: &Path) -> anyhow::Result<String> {
+    let from = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let text = match path.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin().take(LARGEST_FILE)),
+        _ => std::fs::File::open(path).and_then(|file| std::io::read_to_string(file.take(LARGEST_FILE))),
+    };
+    text.map_err(|e| fail(Exit::Usage, format!("cannot read a value from {from}: {e}")))
 }
 
 /// Reads `name=value`; the value may be empty and hold further `=`.

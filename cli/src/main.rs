@@ -5,10 +5,12 @@
 //! exit codes.
 
 mod args;
+mod barrier;
 mod context;
 mod coordinator;
 mod exit;
 mod keys;
+mod lead;
 mod module;
 mod operation;
 mod output;
@@ -60,6 +62,8 @@ async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
         Noun::Module(command) => module::run(context, command).await,
         Noun::Run(command) => run::run(context, command).await,
         Noun::Param(command) => param::run(context, command).await,
+        Noun::Barrier(command) => barrier::run(context, command).await,
+        Noun::Lead(command) => lead::run(context, command).await,
         Noun::Ssh(command) => ssh::run(context, command).await,
         Noun::Profile(command) => profile::run(context, command),
     }

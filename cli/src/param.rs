@@ -1,20 +1,17 @@
 //! `slipstream param`: the values by which the instances of a run talk to each other.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use slipstream_shared::{api::Page, condition::Condition, parameter::Key};
 
 use crate::{
-    args::duration,
+    args::{duration, from_file},
     context::Context,
     exit::{Exit, fail},
     output::Tone,
     table::{Cell, Table},
 };
-
-/// A run has a deadline of its own.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Reads and writes parameters of runs
 #[derive(Debug, Subcommand)]
@@ -31,6 +28,9 @@ pub(crate) enum Command {
         /// Wait this long for it to be set, then end with 8
         #[arg(long, value_parser = duration)]
         wait: Option<Duration>,
+        /// Show the value of a secret, to the owner of the run; the coordinator's log tells that it was shown
+        #[arg(long, conflicts_with = "wait")]
+        reveal: bool,
     },
     /// Waits until conditions hold, all at the same time; ends with 8 when they do not in time
     #[command(
@@ -53,7 +53,8 @@ pub(crate) enum Command {
         ignore_abort: bool,
     },
     /// Gives a parameter a value
-    #[command(after_help = "Example:\n  slipstream param set 1a2b3c4d web.1:debug true")]
+    #[command(after_help = "Examples:\n  slipstream param set 1a2b3c4d web.1:debug true\n  \
+        slipstream param set 1a2b3c4d ss:db_password --file password.txt")]
     Set {
         /// Id of the run, short or full
         run: String,
@@ -61,8 +62,11 @@ pub(crate) enum Command {
         #[arg(value_parser = key)]
         key: Key,
         /// The value
-        #[arg(allow_hyphen_values = true)]
-        value: String,
+        #[arg(allow_hyphen_values = true, required_unless_present = "file")]
+        value: Option<String>,
+        /// Take the value from this file, as it is; - is standard input. For secrets: others can see arguments
+        #[arg(long, conflicts_with = "value")]
+        file: Option<PathBuf>,
         /// Only if it still has this revision (0: was never written), else end with 5
         #[arg(long, value_name = "N")]
         if_revision: Option<u64>,
@@ -107,8 +111,9 @@ fn key(text: &str) -> Result<Key, String> {
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     let client = context.client()?;
     match command {
-        Command::Get { run, key, wait } => {
+        Command::Get { run, key, wait, reveal } => {
             let parameter = match wait {
+                None if reveal => client.reveal(&run, &key).await?,
                 Some(wait) => client.wait_parameter(&run, &key, wait).await?,
                 None => client.parameter(&run, &key).await?,
             };
@@ -127,16 +132,24 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
             }
         }
         Command::Wait { run, conditions, timeout, ignore_abort } => {
-            let answer = client.wait(&run, &conditions, ignore_abort, timeout.unwrap_or(FOR_EVER)).await?;
+            let answer = client.wait(&run, &conditions, ignore_abort, timeout.unwrap_or(Duration::MAX)).await?;
             if context.screen.is_json() {
                 context.screen.json(&answer)?;
             }
         }
-        Command::Set { run, key, value, if_revision: None } => client.set_parameter(&run, &key, &value).await?,
-        Command::Set { run, key, value, if_revision: Some(revision) } => {
-            let parameter = client.set_parameter_if(&run, &key, &value, revision).await?;
-            if context.screen.is_json() {
-                context.screen.json(&parameter)?;
+        Command::Set { run, key, value, file, if_revision } => {
+            let value = match file {
+                Some(path) => from_file(&path)?,
+                None => value.unwrap_or_default(),
+            };
+            match if_revision {
+                None => client.set_parameter(&run, &key, &value).await?,
+                Some(revision) => {
+                    let parameter = client.set_parameter_if(&run, &key, &value, revision).await?;
+                    if context.screen.is_json() {
+                        context.screen.json(&parameter)?;
+                    }
+                }
             }
         }
         Command::History { run, key } => history(context, &run, &key).await?,

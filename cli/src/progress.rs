@@ -106,7 +106,7 @@ impl Progress {
                 let (detail, tone) = self.state_detail(*state, after);
                 say(&"run", &state.to_string(), detail, tone);
             }
-            Event::AbortRaised { instance, reason } => {
+            Event::AbortRaised { instance, reason, .. } => {
                 self.abort.get_or_insert_with(|| reason.clone());
                 let by = instance.as_ref().map(ToString::to_string).filter(|name| !reason.contains(name));
                 let by = by.map(|name| format!("{name}: ")).unwrap_or_default();
@@ -117,8 +117,8 @@ impl Progress {
                 say(&"run", "abort", "taken back".to_owned(), Tone::Warn);
             }
             Event::TerminateRequested => say(&"run", "terminate", format!("asked for by {}", record.by), Tone::Plain),
-            Event::OperationStarted { number, asked, add, remove, .. } => {
-                let what = words(asked, add, remove);
+            Event::OperationStarted { number, asked, add, remove, touch, .. } => {
+                let what = words(asked, add, remove, touch);
                 say(&"run", "operation", format!("{number}: {what} (asked for by {})", record.by), Tone::Plain);
             }
             Event::OperationFinished { number, failure } => {
@@ -128,9 +128,26 @@ impl Progress {
                     Some(why) => say(&"run", "operation", format!("{number} has failed: {why}"), Tone::Bad),
                 }
             }
+            Event::BarrierOpened { barrier } => say(&"run", "barrier", format!("{barrier} is open"), Tone::Plain),
+            Event::LeadChanged { lead, number, leader: Some(leader) } => {
+                say(leader, "leads", format!("{lead} (number {number})"), Tone::Plain);
+            }
+            Event::LeadChanged { lead, leader: None, .. } => {
+                say(&"run", "lead", format!("{lead}: {} ended it", record.by), Tone::Plain);
+            }
             Event::ClockChanged { millis } => {
                 let (by, way) = (seconds(millis.saturating_abs()), if *millis < 0 { "back" } else { "forward" });
                 say(&"run", "clock", format!("of the coordinator was set {way} by {by}"), Tone::Warn);
+            }
+            Event::LeaseSet { seconds: Some(left) } => {
+                say(&"run", "lease", format!("ends in {}", whole(*left)), Tone::Plain);
+            }
+            Event::LeaseSet { seconds: None } => say(&"run", "lease", "has no end".to_owned(), Tone::Plain),
+            Event::LeaseEnding { seconds } => say(&"run", "lease", format!("ends in {}", whole(*seconds)), Tone::Warn),
+            Event::LeaseEnded => say(&"run", "lease", "has ended".to_owned(), Tone::Warn),
+            Event::Abandoned { left } => {
+                let names: Vec<&str> = left.iter().map(|one| one.name.as_str()).collect();
+                say(&"run", "abandoned", format!("and leaves {}", names.join(", ")), Tone::Bad);
             }
             Event::Noted { message } => say(&"run", "note", message.clone(), Tone::Plain),
             Event::Trouble { message } => say(&"run", "trouble", message.clone(), Tone::Warn),
@@ -192,7 +209,9 @@ impl Progress {
             Event::LaunchFailed { reason, retry: true, .. } => {
                 line("launch", format!("failed, will be tried again: {reason}"), Tone::Warn)
             }
-            Event::InstanceGivenUp { reason, .. } => line("given up", reason.clone(), Tone::Bad),
+            Event::PowerIntended { on, .. } => line(if *on { "starts" } else { "stops" }, String::new(), Tone::Plain),
+            Event::PowerChanged { on, .. } => line(if *on { "running" } else { "stopped" }, String::new(), Tone::Plain),
+            Event::PowerFailed { reason, .. } => line("power", format!("failed: {reason}"), Tone::Bad),
             Event::LaunchFailed { reason, .. } => line("launch", format!("failed: {reason}"), Tone::Bad),
             Event::MachineRunning { .. } => {
                 self.mark(&who).running.get_or_insert(after);
@@ -218,6 +237,11 @@ impl Progress {
             }
             Event::ChangeRefused { message, .. } => line("refused", message.clone(), Tone::Warn),
             Event::ReportFinished { size: Some(size), .. } => line("report", crate::output::bytes(*size), Tone::Dim),
+            Event::InstanceAborted { reason, .. } => line("aborted", reason.clone(), Tone::Bad),
+            Event::InstanceGivenUp { reason, .. } => line("given up", reason.clone(), Tone::Bad),
+            Event::ReplaceIntended { reason, .. } => {
+                line("replaced", format!("by another machine: {reason}"), Tone::Bad)
+            }
             Event::InstanceSilent { .. } => line("silent", "nothing is heard of its agent".to_owned(), Tone::Bad),
             Event::InstanceHeard { .. } => line("heard", "again".to_owned(), Tone::Plain),
             Event::MachineGone { unexpected: true, .. } => {
@@ -299,6 +323,10 @@ impl Progress {
         let text = text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect::<String>();
         paint.tone(Tone::Dim, &format!("{:width$}| {text}", "", width = 13 + self.width())).trim_end().to_owned()
     }
+}
+
+fn whole(seconds_left: u64) -> String {
+    seconds(i64::try_from(seconds_left.saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
 fn accepted(plan: &Plan) -> String {

@@ -3,11 +3,15 @@
 mod end;
 mod events;
 mod launch;
+mod life;
 mod logs;
+mod power;
 mod reports;
 mod retry;
+mod save;
 mod scale;
 mod show;
+mod update;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -62,6 +66,9 @@ pub(crate) enum Command {
         /// Go on until the run has ended
         #[arg(short, long)]
         follow: bool,
+        /// Of an earlier launch of the instance, whose machine was replaced: 1 is the first
+        #[arg(long, requires = "instance", conflicts_with = "follow")]
+        attempt: Option<u32>,
     },
     /// Prints the events of a run, one on each line
     #[command(after_help = "Examples:\n  slipstream run events 1a2b3c4d\n  \
@@ -107,6 +114,52 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: retry::RetryOptions,
     },
+    /// Saves scripts that were edited for a retry, and have succeeded, as a version of the module
+    #[command(
+        after_help = "Examples:\n  slipstream run save 1a2b3c4d\n  slipstream run save 1a2b3c4d --as apps/lamp-fixed"
+    )]
+    Save {
+        /// Id of the run, short or full
+        run: String,
+        /// Under another path in the catalogue
+        #[arg(long = "as", value_name = "PATH")]
+        path: Option<String>,
+    },
+    /// Updates a run to another version of its module: only what differs is touched
+    #[command(after_help = "Examples:\n  slipstream run update 1a2b3c4d apps/lamp@5 --dry-run\n  \
+        slipstream run update 1a2b3c4d apps/lamp --wait")]
+    Update {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: update::UpdateOptions,
+    },
+    /// Powers machines off; disks, names and values stay
+    #[command(
+        after_help = "Examples:\n  slipstream run stop 1a2b3c4d --wait\n  slipstream run stop 1a2b3c4d web.1 web.2"
+    )]
+    Stop {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines on again
+    #[command(after_help = "Example:\n  slipstream run start 1a2b3c4d --wait")]
+    Start {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
+    /// Powers machines off and on again
+    #[command(after_help = "Example:\n  slipstream run reboot 1a2b3c4d web.1 --wait")]
+    Reboot {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: power::PowerOptions,
+    },
     /// Lists what was asked of a run since it was Ready, and the scripts that went with it
     #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
     Operations {
@@ -122,6 +175,37 @@ pub(crate) enum Command {
         /// Until everything is gone
         #[arg(long)]
         wait: bool,
+    },
+    /// Says why a run is not where it is to be: what each machine lacks, since when, and until when
+    #[command(after_help = "Example:\n  slipstream run why 1a2b3c4d")]
+    Why {
+        /// Id of the run, short or full
+        run: String,
+    },
+    /// Says how long a run lives from now; then it is terminated
+    #[command(after_help = "Examples:\n  slipstream run lease 1a2b3c4d 8h\n  \
+        slipstream run lease 1a2b3c4d --end 2030-01-31T18:00:00Z\n  slipstream run lease 1a2b3c4d --never")]
+    Lease {
+        /// Id of the run, short or full
+        run: String,
+        /// From now, as in 8h
+        #[arg(value_parser = duration, required_unless_present_any = ["end", "never"], conflicts_with_all = ["end", "never"])]
+        within: Option<Duration>,
+        /// When it ends: a time such as 2030-01-31T18:00:00Z, or `now`
+        #[arg(long, value_parser = life::end)]
+        end: Option<life::End>,
+        /// It ends only when it is terminated
+        #[arg(long, conflicts_with = "end")]
+        never: bool,
+    },
+    /// Gives up on machines that cannot be removed: the run ends, and what it leaves is listed
+    #[command(after_help = "Example:\n  slipstream run abandon 1a2b3c4d --yes")]
+    Abandon {
+        /// Id of the run, short or full
+        run: String,
+        /// Really: nobody will look after those machines any more
+        #[arg(long)]
+        yes: bool,
     },
     /// Aborts a run: its scripts end, what then stays is as its keep-running policy says
     #[command(after_help = "Examples:\n  slipstream run abort 1a2b3c4d 'wrong version'\n  \
@@ -172,15 +256,25 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Launch { module, options, wait } => launch::run(context, client, &module, &options, wait).await,
         Command::List { limit } => show::list(context, &client, limit).await,
         Command::Show { run } => show::show(context, &client, &run).await,
-        Command::Logs { run, instance, step, follow } => {
-            logs::run(context, client, &run, &logs::Choice { instance, step }, follow).await
+        Command::Logs { run, instance, step, follow, attempt } => {
+            logs::run(context, client, &run, &logs::Choice { instance, step, attempt }, follow).await
         }
         Command::Events { run, follow, after } => events::run(context, &client, &run, follow, after).await,
         Command::Wait { run, goal, timeout } => end::wait(context, client, &run, goal, timeout).await,
         Command::Scale { run, options } => scale::scale(context, client, &run, options).await,
         Command::Retry { run, options } => retry::run(context, client, &run, options).await,
+        Command::Stop { run, options } => power::run(context, client, &run, "stop", options).await,
+        Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
+        Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
+        Command::Update { run, options } => update::run(context, client, &run, options).await,
+        Command::Save { run, path } => save::run(context, &client, &run, path).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
+        Command::Why { run } => life::why(context, &client, &run).await,
+        Command::Lease { run, within, end, never } => {
+            life::lease(context, &client, &run, &life::request(within, end, never)).await
+        }
+        Command::Abandon { run, yes } => life::abandon(context, &client, &run, yes).await,
         Command::Abort { run, reason, cancel } => end::abort(context, &client, &run, &reason, cancel).await,
         Command::Reports { run, dir } => reports::run(context, &client, &run, dir.as_deref()).await,
         Command::Console { run, instance } => reports::console(context, &client, &run, instance).await,

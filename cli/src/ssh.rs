@@ -74,6 +74,7 @@ fn address(node: &InstanceInfo) -> anyhow::Result<(&str, &str)> {
     let InstanceInfo { instance, cloud, .. } = node;
     match node.milestone {
         Milestone::Gone => return Err(fail(Exit::NotFound, format!("{instance} is gone"))),
+        Milestone::Stopped => return Err(fail(Exit::Conflict, format!("{instance} is stopped: start it first"))),
         Milestone::Terminating => return Err(fail(Exit::NotFound, format!("{instance} is being removed"))),
         _ => {}
     }

@@ -161,7 +161,7 @@ impl Session<'_> {
         let Some(ssh_keys) = self.guard(async { keys.read(context, &asked).await }).await? else {
             return Ok(Exit::Interrupted);
         };
-        let run = self.launch(&client, &command.options.request(module, ssh_keys)).await?;
+        let run = self.launch(&client, &command.options.request(module, ssh_keys)?).await?;
         if self.interrupted {
             return Ok(Exit::Interrupted);
         }

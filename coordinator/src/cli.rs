@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{CloudConfig, Config, StoreKind};
+use crate::config::{CloudConfig, Config, ConfigError, DEFAULT_DATA, StoreKind};
 
 /// The coordinator of SlipStream: REST API, catalogue, runs, and the clouds they use.
 #[derive(Debug, Parser)]
@@ -41,6 +41,51 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },
+    /// Writes everything a coordinator must not lose into one file, while it runs or not
+    ///
+    /// Runs, values, modules, tokens, keys; not the output of steps and reports, which are files of their own in the
+    /// folders `logs` and `reports`. The file is as secret as the keys in it.
+    Backup {
+        /// The file, which must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        of: DataFolder,
+    },
+    /// Makes a data folder from such a file; the folder must be empty or not there
+    Restore {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        of: DataFolder,
+    },
+}
+
+/// Whose data.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct DataFolder {
+    /// Its configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its data folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl DataFolder {
+    /// The folder itself.
+    ///
+    /// # Errors
+    /// The configuration file cannot be used.
+    pub fn path(&self) -> Result<PathBuf, ConfigError> {
+        match (&self.data, &self.config) {
+            (Some(data), _) => Ok(data.clone()),
+            (None, Some(config)) => Ok(Config::load(config)?.data),
+            (None, None) => Ok(PathBuf::from(DEFAULT_DATA)),
+        }
+    }
 }
 
 /// How to run.
@@ -141,6 +186,16 @@ mod tests {
             "c serve --dev --data d --ephemeral",
         ];
         for bad in bad {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_backup_is_of_one_coordinator() {
+        for good in ["c backup f --data d", "c restore f --config c"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in ["c backup f", "c backup --data d", "c restore f --data d --config c"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -9,6 +9,7 @@ pub mod access;
 pub mod agents;
 pub mod api;
 pub mod app;
+pub mod backup;
 pub mod catalogue;
 pub mod cli;
 pub mod cloud;

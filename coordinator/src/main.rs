@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use slipstream_coordinator::{
-    RunningCoordinator, check,
+    RunningCoordinator, backup, check,
     cli::{Cli, Command, Serve},
     config::Config,
     files::{self, SECRET},
@@ -38,16 +38,33 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{} is good", config.display());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Backup { file, of } => {
+            log_to_stderr(&cli.log)?;
+            let count = runtime()?.block_on(backup::backup(&of.path()?, &file))?;
+            println!("{}: {count} entries and files", file.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore { file, of } => {
+            log_to_stderr(&cli.log)?;
+            let data = of.path()?;
+            let count = runtime()?.block_on(backup::restore(&file, &data))?;
+            println!("{}: {count} entries and files", data.display());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Serve(options) => {
             log_to_stderr(&cli.log)?;
             raise_open_files();
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = runtime()?;
             let code = runtime.block_on(serve(&options));
             // Whatever has not ended within the grace period is not waited for again.
             runtime.shutdown_background();
             code
         }
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// Each machine of a run holds a connection open: as many as the system allows.

@@ -10,11 +10,12 @@ use crate::{
     access::{AccessError, Tokens},
     agents, api,
     app::{App, Shared},
+    backup::ADDRESS,
     catalogue::Catalogue,
     cloud::{self, CloudEnv, CloudError, Connector},
     config::{Config, StoreKind},
     drive::{LaunchSecret, Runs, Trust, World},
-    files,
+    files::{self, PUBLIC},
     logs::{Logs, Reports},
     pki::{self, AGENT_SERVER_NAME, Authority, PkiError},
     seam::Seam,
@@ -143,6 +144,7 @@ pub async fn start_with(
         authority,
         clouds,
     });
+    files::write_atomic(&config.data.join(ADDRESS), format!("{api_addr}\n").as_bytes(), PUBLIC).map_err(data)?;
     let port = |name, tls, router, streams| Port { name, tls, router, streams };
     server::serve(&seam, api_listener, port("api", tls.api, api::router(&app), API_STREAMS));
     server::serve(&seam, agent_listener, port("agents", tls.agents, agents::router(&app), AGENT_STREAMS));

@@ -1,6 +1,6 @@
 //! Bodies of requests and answers of the REST API, `/api/v1`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     condition::Condition,
-    event::Author,
+    event::{Author, LeftBehind},
     id::{InstanceId, NodeName, RunId},
+    meeting::{MeetingName, Parties},
     operation::Asked,
     parameter::{Key, ParamType},
     plan::{Category, KeepRunning},
-    state::{Milestone, Outcome, RunState},
+    state::{Failure, Milestone, Outcome, RunState},
 };
 
 /// An error: problem details for HTTP APIs (RFC 9457), `application/problem+json`.
@@ -114,6 +115,9 @@ pub struct LaunchRequest {
     /// From launch to Ready, in seconds.
     #[serde(default)]
     pub timeout: Option<u64>,
+    /// How long the run lives, in seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     /// Free words to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -142,6 +146,9 @@ pub struct RunSummary {
     /// Why it was aborted, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort: Option<String>,
+    /// The word for what has failed, if it was aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
     /// How many instances are ready, and how many there are.
     pub ready: u32,
     /// How many instances there are.
@@ -187,6 +194,79 @@ pub struct RunDetail {
     /// What does not work and has not ended the run: the last trouble, and results that cannot be made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<String>,
+    /// When it is terminated by itself; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub lease_end: Option<Timestamp>,
+    /// What does not work and is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrying: Option<TroubleInfo>,
+    /// What may still be there of a run that was abandoned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBehind>,
+}
+
+/// Something that does not work and is tried again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TroubleInfo {
+    /// What failed, on what, why.
+    pub message: String,
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When it is tried next.
+    #[schemars(with = "String")]
+    pub next_try: Timestamp,
+}
+
+/// Why a run is not where it is to be: for each instance the first milestone that it lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Why {
+    /// Where the run is.
+    pub state: RunState,
+    /// In a sentence.
+    pub summary: String,
+    /// The instances that lack something, in order.
+    pub instances: Vec<WhyInstance>,
+}
+
+/// What an instance lacks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WhyInstance {
+    /// Which one.
+    pub instance: InstanceId,
+    /// The milestone it has not reached.
+    pub milestone: Milestone,
+    /// The same in words.
+    pub what: String,
+    /// Since when that is waited for.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Until when it may take; absent: as long as the run may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// The word for the failure, when it takes longer.
+    pub failure: Failure,
+    /// What it waits for itself: parameters and milestones of others.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+}
+
+/// Gives a run another lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// It ends so many seconds from now; 0: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// It ends at this time, instead of `seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub end: Option<Timestamp>,
+    /// It does not end, instead of either.
+    #[serde(default)]
+    pub never: bool,
 }
 
 /// One machine of a run.
@@ -285,7 +365,7 @@ pub struct Parameter {
 }
 
 /// Sets a parameter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetParameter {
     /// The new value.
@@ -293,6 +373,13 @@ pub struct SetParameter {
     /// Only if the parameter still has this revision; 0: only if it was never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,
+}
+
+impl fmt::Debug for SetParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It may be a secret.
+        f.debug_struct("SetParameter").field("if_revision", &self.if_revision).finish_non_exhaustive()
+    }
 }
 
 /// A value that a parameter had.
@@ -364,6 +451,50 @@ pub struct RetryRequest {
     pub dry_run: bool,
 }
 
+/// Asks to stop, start or reboot machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRequest {
+    /// Whose; all of the run where nobody is named.
+    #[serde(default)]
+    pub instances: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to update a run to another version of its module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRequest {
+    /// `path@version`, or `path` for the latest.
+    pub module: String,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to save what a run has really executed as a version of its module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SaveRequest {
+    /// Under another path in the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A version of a module that holds what a run has executed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SavedModule {
+    /// The version.
+    pub module: ModuleInfo,
+    /// The scripts that it has from the run.
+    pub saved: Vec<String>,
+    /// Edited scripts that other modules contribute: they are not in it.
+    #[serde(default)]
+    pub left: Vec<String>,
+}
+
 /// A change of a run that is up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OperationInfo {
@@ -393,9 +524,15 @@ pub struct OperationInfo {
     /// The instances it removes.
     #[serde(default)]
     pub remove: Vec<InstanceId>,
+    /// The instances it changes where they are.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// The scripts that go with it.
     #[serde(default)]
     pub tasks: Vec<TaskInfo>,
+    /// Why, where it was only asked what would be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How far an operation has come.
@@ -426,6 +563,52 @@ pub struct TaskInfo {
     /// Its result in words, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+}
+
+/// Arrives at a barrier, or only waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BarrierRequest {
+    /// Counts as one of so many arrivals; the same user arrives once. Without it, the barrier is only waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// For how many seconds at most, at most 300; then `wait_timeout`.
+    pub timeout: u64,
+    /// Go on waiting when the run is aborted.
+    #[serde(default)]
+    pub ignore_abort: bool,
+}
+
+/// A barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BarrierInfo {
+    /// Its name.
+    pub name: MeetingName,
+    /// Whose arrivals open it.
+    pub parties: Parties,
+    /// Who has arrived and not left; empty once it is open.
+    pub arrived: Vec<Author>,
+    /// Since when it is open, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub open: Option<Timestamp>,
+}
+
+/// Something that one instance leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeadInfo {
+    /// Its name.
+    pub name: MeetingName,
+    /// The leader's number; of the last one, if nobody leads.
+    pub number: u64,
+    /// Who leads, if somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<InstanceId>,
+    /// True while nothing is heard of the leader: the lead goes to the next instance that asks.
+    pub silent: bool,
+    /// Since when that is so.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
 }
 
 /// Aborts a run.

@@ -2,8 +2,10 @@
 
 mod events;
 mod log;
+mod meeting;
+mod wait;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -15,18 +17,14 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
+        ParameterWrite, PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
+        SavedModule, ScaleRequest, SetParameter, UpdateRequest, Why,
     },
-    condition::Condition,
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
     parameter::Key,
 };
-
-/// The longest one request waits for a value; longer waits ask again, so that a proxy between does
-/// not end them.
-const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -177,45 +175,9 @@ impl Client {
         self.get(&parameter(run, key)).await
     }
 
-    /// Waits for a parameter to have a value; the problem `wait_timeout` says that it has none yet.
-    pub async fn wait_parameter(&self, run: &str, key: &Key, within: Duration) -> Result<Parameter, ClientError> {
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let wait = left.min(LONGEST_WAIT);
-            let path = format!("{}?wait={}", parameter(run, key), wait.as_secs_f64().ceil());
-            let mut request = self.request(Method::GET, &path, Bytes::new())?;
-            request.patience = Some(wait + Duration::from_secs(30));
-            match self.read(self.send(request).await?, Method::GET, &path).await {
-                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Waits until conditions hold, all at the same time; the problem `wait_timeout` says that they do
-    /// not yet.
-    pub async fn wait(
-        &self,
-        run: &str,
-        conditions: &[Condition],
-        ignore_abort: bool,
-        within: Duration,
-    ) -> Result<WaitAnswer, ClientError> {
-        let deadline = tokio::time::Instant::now() + within;
-        let path = of(run, "/wait");
-        loop {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let wait = left.min(LONGEST_WAIT);
-            let timeout = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            let body = json(&WaitRequest { conditions: conditions.to_vec(), timeout, ignore_abort });
-            let mut request = self.request(Method::POST, &path, body)?;
-            request.patience = Some(wait + Duration::from_secs(30));
-            match self.read(self.send(request).await?, Method::POST, &path).await {
-                Err(error) if error.code() == Some("wait_timeout") && left > wait => {}
-                result => return result,
-            }
-        }
+    /// A parameter with its value in clear, also if that is a secret: for the owner of the run.
+    pub async fn reveal(&self, run: &str, key: &Key) -> Result<Parameter, ClientError> {
+        self.get(&format!("{}?reveal=true", parameter(run, key))).await
     }
 
     /// Gives a parameter a value.
@@ -272,6 +234,21 @@ impl Client {
         self.done(Method::DELETE, &of(run, "/abort"), Bytes::new()).await
     }
 
+    /// Why a run is not where it is to be.
+    pub async fn why(&self, run: &str) -> Result<Why, ClientError> {
+        self.get(&of(run, "/why")).await
+    }
+
+    /// Gives a run another lease.
+    pub async fn set_lease(&self, run: &str, lease: &LeaseRequest) -> Result<RunDetail, ClientError> {
+        self.call(Method::PUT, &of(run, "/lease"), json(lease), None).await
+    }
+
+    /// Gives up on the machines of a run that cannot be removed.
+    pub async fn abandon(&self, run: &str) -> Result<RunDetail, ClientError> {
+        self.call(Method::POST, &of(run, "/abandon"), Bytes::new(), None).await
+    }
+
     /// Asks for other numbers of instances. The same `idempotency` key again gives the same operation.
     pub async fn scale(
         &self,
@@ -294,6 +271,35 @@ impl Client {
         self.call(Method::POST, &of(run, "/retry"), json(request), key).await
     }
 
+    /// Asks to `stop`, `start` or `reboot` machines. The same `idempotency` key again gives the same operation.
+    pub async fn power(
+        &self,
+        run: &str,
+        what: &str,
+        request: &PowerRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same
+    /// operation.
+    pub async fn update(
+        &self,
+        run: &str,
+        request: &UpdateRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/update"), json(request), key).await
+    }
+
+    /// Saves the scripts that were edited for a retry as a version of the module.
+    pub async fn save(&self, run: &str, request: &SaveRequest) -> Result<SavedModule, ClientError> {
+        self.call(Method::POST, &of(run, "/save"), json(request), None).await
+    }
+
     /// The operations of a run, oldest first.
     pub async fn operations(&self, run: &str) -> Result<Vec<OperationInfo>, ClientError> {
         self.all(&of(run, "/operations")).await
@@ -308,6 +314,22 @@ impl Client {
     /// What the steps of an instance have written.
     pub async fn logs(&self, run: &str, instance: &InstanceId) -> Result<Vec<LogInfo>, ClientError> {
         self.get(&of(run, &format!("/logs/{instance}"))).await
+    }
+
+    /// What the steps of an instance have written in one of its launches, counted from 1.
+    pub async fn logs_of(&self, run: &str, instance: &InstanceId, attempt: u32) -> Result<Vec<LogInfo>, ClientError> {
+        self.get(&of(run, &format!("/logs/{instance}?attempt={attempt}"))).await
+    }
+
+    /// The output of a step in one of the launches of its instance.
+    pub async fn log_of(
+        &self,
+        run: &str,
+        instance: &InstanceId,
+        index: u32,
+        attempt: u32,
+    ) -> Result<Body, ClientError> {
+        self.body(&of(run, &format!("/logs/{instance}/{index}?attempt={attempt}"))).await
     }
 
     /// The output of a step from byte `offset` on, as far as it is there.

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, InvalidId},
     link::RefusedCode,
+    meeting::{MeetingName, Parties},
     operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
-    state::RunState,
+    state::{Failure, RunState},
 };
 
 /// One event with its number, time and author.
@@ -191,10 +192,40 @@ pub enum Event {
         /// What.
         value: String,
     },
+    /// A secret has a value.
+    SecretSet {
+        /// Which one.
+        key: Key,
+        /// The value, encrypted, as the coordinator keeps it. Nobody else is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<String>,
+    },
     /// A parameter has no value of its own any more.
     ParameterUnset {
         /// Which one.
         key: Key,
+    },
+    /// Somebody has arrived at a barrier: the author of the record.
+    BarrierArrived {
+        /// Which one.
+        barrier: MeetingName,
+        /// Whose arrivals open it.
+        parties: Parties,
+    },
+    /// A barrier is open, for good.
+    BarrierOpened {
+        /// Which one.
+        barrier: MeetingName,
+    },
+    /// Another instance leads, or none.
+    LeadChanged {
+        /// What is led.
+        lead: MeetingName,
+        /// The leader's number: larger than that of any before. Of the last one, if there is none now.
+        number: u64,
+        /// Who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leader: Option<InstanceId>,
     },
     /// What a machine wanted to change was refused. Its record has the number of that change.
     ChangeRefused {
@@ -212,6 +243,55 @@ pub enum Event {
         instance: Option<InstanceId>,
         /// Why.
         reason: String,
+        /// The word for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// An instance has aborted a run that was aborted before: its own reason, beside that of the run.
+    InstanceAborted {
+        /// Whose failure it is.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+    },
+    /// An instance that never came is given up: its node tolerates that, an operation had added it, or it was to
+    /// replace another. What may be there of its machine is removed, and nobody waits for it any more.
+    InstanceGivenUp {
+        /// Which one.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+        /// The word for what has failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A machine that is silent or lost will be replaced: its key is no longer good, it is removed, and its
+    /// instance is launched again. What that had published has no value any more.
+    ReplaceIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The run has another lease.
+    LeaseSet {
+        /// It ends so many seconds after this; none: it does not end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
+    /// The lease of the run ends soon.
+    LeaseEnding {
+        /// In so many seconds.
+        seconds: u64,
+    },
+    /// The lease of the run has ended; the run is terminated.
+    LeaseEnded,
+    /// Somebody has given up on what cannot be removed. The run ends, and this is what it leaves.
+    Abandoned {
+        /// What may still be there.
+        left: Vec<LeftBehind>,
     },
     /// The abort was taken back.
     AbortCancelled,
@@ -273,6 +353,9 @@ pub enum Event {
         /// The instances that are to go.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         remove: Vec<InstanceId>,
+        /// The instances that are changed where they are.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        touch: Vec<InstanceId>,
         /// The scripts that go with it, those of an instance in their order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tasks: Vec<Task>,
@@ -284,6 +367,37 @@ pub enum Event {
         /// Why it has failed, if it has.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
+    },
+    /// A machine is about to be powered off or on; recorded before the cloud is called.
+    PowerIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// For which operation.
+        operation: u32,
+    },
+    /// The cloud shows that a machine is powered off or on.
+    PowerChanged {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+    },
+    /// The cloud will not power a machine off or on.
+    PowerFailed {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// On, rather than off.
+        on: bool,
+        /// Why.
+        reason: String,
     },
     /// It is the turn of a task; recorded before its agent is told.
     TaskOrdered {
@@ -297,13 +411,6 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, String>,
     },
-    /// An instance that an operation has added did not come up; its machine is removed.
-    InstanceGivenUp {
-        /// Which one.
-        instance: InstanceId,
-        /// Why.
-        reason: String,
-    },
     /// Something worth knowing that is no failure, such as machines that are slower than usual.
     Noted {
         /// What.
@@ -314,6 +421,17 @@ pub enum Event {
         /// What failed, on what, why.
         message: String,
     },
+}
+
+impl Record {
+    /// The record as people see it: without what is for the coordinator alone.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if let Event::SecretSet { sealed, .. } = &mut self.event {
+            *sealed = None;
+        }
+        self
+    }
 }
 
 impl Event {
@@ -336,25 +454,54 @@ impl Event {
             | Event::ChangeRefused { instance, .. }
             | Event::ReportFinished { instance, .. }
             | Event::TaskOrdered { instance, .. }
-            | Event::InstanceGivenUp { instance, .. }
+            | Event::PowerIntended { instance, .. }
+            | Event::PowerChanged { instance, .. }
+            | Event::PowerFailed { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }
             | Event::InstanceHeard { instance, .. }
+            | Event::InstanceAborted { instance, .. }
+            | Event::InstanceGivenUp { instance, .. }
+            | Event::ReplaceIntended { instance, .. }
             | Event::MachineGone { instance, .. } => Some(instance),
             Event::AbortRaised { instance, .. } => instance.as_ref(),
             Event::Accepted { .. }
             | Event::StateChanged { .. }
             | Event::ParameterSet { .. }
+            | Event::SecretSet { .. }
             | Event::ParameterUnset { .. }
             | Event::AbortCancelled
+            | Event::BarrierArrived { .. }
+            | Event::BarrierOpened { .. }
+            | Event::LeadChanged { .. }
             | Event::TerminateRequested
             | Event::OperationStarted { .. }
             | Event::OperationFinished { .. }
             | Event::ClockChanged { .. }
+            | Event::LeaseSet { .. }
+            | Event::LeaseEnding { .. }
+            | Event::LeaseEnded
+            | Event::Abandoned { .. }
             | Event::Noted { .. }
             | Event::Trouble { .. } => None,
         }
     }
+}
+
+/// A machine that a run has left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftBehind {
+    /// Whose it was.
+    pub instance: InstanceId,
+    /// Of which launch.
+    pub attempt: u32,
+    /// Where it is.
+    pub cloud: String,
+    /// Its name there.
+    pub name: String,
+    /// The cloud's identifier; absent where the cloud never gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// How a script ended.

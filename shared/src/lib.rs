@@ -14,6 +14,7 @@ pub mod http;
 pub mod id;
 pub mod limits;
 pub mod link;
+pub mod meeting;
 pub mod module;
 pub mod operation;
 pub mod parameter;

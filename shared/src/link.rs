@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use crate::{
     event::StepResult,
     id::{InstanceId, RunId},
+    meeting::{MeetingName, Parties},
     parameter::Key,
     plan::{ReadyPlan, Script},
 };
@@ -144,6 +145,29 @@ pub enum Up {
         /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
         ignore_abort: bool,
     },
+    /// Arrives at a barrier and waits until it opens; answered by [`Reply::Met`]. Asking again is no second
+    /// arrival.
+    Barrier {
+        /// Number of the question.
+        id: u64,
+        /// Which one.
+        name: MeetingName,
+        /// Whose arrivals open it.
+        parties: Parties,
+        /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
+        ignore_abort: bool,
+    },
+    /// Asks for a lead; answered by [`Reply::Lead`].
+    Lead {
+        /// Number of the question.
+        id: u64,
+        /// Of what.
+        name: MeetingName,
+        /// Answer only when this instance leads.
+        wait: bool,
+        /// Do not end with [`Reply::Refused`] `aborted` when the run is aborted.
+        ignore_abort: bool,
+    },
     /// Asks for the environment of a step; answered by [`Reply::Env`] when what the step needs has
     /// been reached and all references have values.
     Env {
@@ -212,6 +236,11 @@ pub enum Change {
     },
     /// Takes the abort back.
     CancelAbort,
+    /// Gives a lead up, if this instance has it.
+    Resign {
+        /// Of what.
+        lead: MeetingName,
+    },
     /// A script has started.
     StepStarted {
         /// Which one.
@@ -322,6 +351,14 @@ pub enum Reply {
         /// The number of the run's last event at that moment.
         seq: u64,
     },
+    /// Who leads.
+    Lead {
+        /// The number of this instance as leader; none: it does not lead.
+        number: Option<u64>,
+        /// Who leads instead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leader: Option<InstanceId>,
+    },
     /// No answer.
     Refused(RefusedChange),
 }
@@ -405,6 +442,9 @@ pub struct AgentPlan {
     /// output. For the coordinator's own use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "numbered_names")]
     pub names: BTreeMap<u32, String>,
+    /// The secrets that scripts of this instance may read: their values are neither kept nor shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Key>,
 }
 
 /// A map with numbers as keys. Inside a tagged enum serde keeps them as text and then refuses them.

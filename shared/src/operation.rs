@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, NodeName},
     module::fields::MOST_INSTANCES,
-    plan::Script,
+    plan::{Plan, Script},
 };
 
 /// Tasks are counted from here, for each instance, so that their logs and results are never those of a step
@@ -99,6 +99,32 @@ pub enum Asked {
         /// What to run as that step instead of what the module says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         script: Option<String>,
+    },
+    /// Another version of its module.
+    Update {
+        /// Which, as `path@version`, or `path` for the latest.
+        module: String,
+        /// What the run does from then on; left out where people see it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<Plan>>,
+    },
+    /// Machines powered off; all of the run where nobody is named.
+    Stop {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+    },
+    /// Machines powered on again.
+    Start {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+    },
+    /// Machines powered off and on again.
+    Reboot {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
     },
 }
 

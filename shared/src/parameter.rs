@@ -17,6 +17,9 @@ use crate::{
 /// The longest value, in bytes. Longer ones are refused, never cut.
 pub const MAX_VALUE: usize = 64 * 1024;
 
+/// What is shown of a secret, whatever its value and length.
+pub const MASK: &str = "***";
+
 /// What a parameter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
@@ -255,7 +258,10 @@ mod tests {
             ("webserver:ids", "webserver:ids"),
             ("webserver.3:port", "webserver.3:port"),
             ("ss:state", "ss:state"),
+            ("webserver:max-provisioning-failures", "webserver:max-provisioning-failures"),
+            ("webserver.3:ids", "webserver.3:ids"),
             ("machine:url.ssh", "machine.1:url.ssh"),
+            // There is none, which is a plain "no such parameter".
             ("webserver.hostname", "apache.1:webserver.hostname"),
         ] {
             assert_eq!(from_apache(typed), full, "{typed}");
@@ -270,6 +276,9 @@ mod tests {
             assert!(bad.parse::<Key>().is_err(), "`{bad}` was accepted");
         }
         assert!(Key::qualify("port", None).is_err());
+        // There is no such machine any more.
+        assert!(Key::qualify("orchestrator:hostname", None).is_err());
+        assert!(Key::qualify("orchestrator-exo:hostname", None).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::NodeName,
+    id::{InstanceId, NodeName},
     limits::Limits,
     operation::{Bounds, Hook},
     parameter::ParamType,
@@ -82,12 +82,32 @@ pub struct NodePlan {
     /// How an instance knows that it serves.
     #[serde(default)]
     pub ready: Option<ReadyPlan>,
+    /// How many of its instances may fail to come.
+    #[serde(default)]
+    pub tolerate: u32,
+    /// What follows when an instance falls silent or loses its machine.
+    #[serde(default)]
+    pub on_silent: OnSilent,
     /// How many instances it may have later.
     #[serde(default)]
     pub bounds: Bounds,
     /// What its instances run when the run is scaled.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<Hook, Vec<StepPlan>>,
+    /// What differs for single instances.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<InstanceId, InstancePlan>,
+    /// Its recipes are of SlipStream by SixSq, where any instance could write the values of any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
+}
+
+/// What differs for one instance of a node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstancePlan {
+    /// Values of its parameters, instead of those of the node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, Template>,
 }
 
 /// One parameter of a plan.
@@ -102,6 +122,9 @@ pub struct ParamPlan {
     /// What its values keep to beside their type, whoever sets them.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
+    /// How many characters to make up for a secret that has no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<u32>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,
@@ -213,12 +236,62 @@ pub struct Policy {
     pub keep_running: KeepRunning,
     /// From launch to Ready, in seconds; afterwards the run is aborted.
     pub timeout: u64,
+    /// When instances begin with their steps.
+    #[serde(default)]
+    pub start: Start,
+    /// What becomes of a deployment that fails before it was Ready.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// How long the run lives, in seconds from its launch. None: until it is terminated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { keep_running: KeepRunning::Always, timeout: 3600 }
+        Policy {
+            keep_running: KeepRunning::Always,
+            timeout: 3600,
+            start: Start::default(),
+            on_failure: OnFailure::default(),
+            lease: None,
+        }
     }
+}
+
+/// When instances begin with their steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Each as soon as it is up; a step waits only for what it reads or needs.
+    #[default]
+    Eager,
+    /// None before all have an address or are given up.
+    Together,
+}
+
+/// What becomes of a deployment that fails before it was Ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// What the keep-running policy says.
+    #[default]
+    Keep,
+    /// All its machines are removed, whatever that says.
+    Rollback,
+}
+
+/// What follows when nothing is heard of an agent, or its machine is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSilent {
+    /// It is shown.
+    #[default]
+    Wait,
+    /// The run is aborted.
+    Fail,
+    /// The machine is removed and another one launched in its place.
+    Replace,
 }
 
 /// Whether machines stay once the run is Ready or has failed (SlipStream's keep-running table).

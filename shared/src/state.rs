@@ -72,6 +72,8 @@ pub enum Milestone {
     Launched,
     /// The cloud says that the machine runs.
     Running,
+    /// Its address is known.
+    Address,
     /// Its agent has enrolled.
     Enrolled,
     /// One of its steps has started.
@@ -80,12 +82,68 @@ pub enum Milestone {
     Deployed,
     /// Its ready check has passed.
     Ready,
+    /// Its machine is powered off, or being so.
+    Stopped,
     /// Its removal was asked for.
     Terminating,
     /// The cloud no longer knows it.
     Gone,
     /// A step or its launch has failed.
     Failed,
+}
+
+/// What has failed: a stable word for programs, beside the reason for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Somebody, or a script, has aborted the run.
+    Aborted,
+    /// A machine could not be launched.
+    LaunchFailed,
+    /// A cloud has not accepted a launch in time.
+    LaunchLate,
+    /// A machine that was launched does not run.
+    NotRunning,
+    /// A machine has no address.
+    NoAddress,
+    /// The agent of a machine has not enrolled.
+    NotEnrolled,
+    /// A script has failed.
+    StepFailed,
+    /// A script has not ended in time.
+    StepLate,
+    /// A ready check has not passed.
+    NotReady,
+    /// The run as a whole was not Ready in time.
+    Timeout,
+    /// Nothing is heard of an agent, and its node says that this is a failure.
+    Silent,
+    /// The cloud no longer has, or no longer runs, a machine that is needed.
+    Lost,
+    /// A machine does not go although its removal was asked for.
+    NotRemoved,
+}
+
+impl Failure {
+    /// True for what a node may tolerate: a machine that never came.
+    #[must_use]
+    pub fn is_tolerable(self) -> bool {
+        matches!(
+            self,
+            Failure::LaunchFailed
+                | Failure::LaunchLate
+                | Failure::NotRunning
+                | Failure::NoAddress
+                | Failure::NotEnrolled
+        )
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_value(self).map_err(|_| fmt::Error)?;
+        f.write_str(json.as_str().unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Milestone {

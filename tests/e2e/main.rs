@@ -3,8 +3,17 @@
 mod boot;
 mod full;
 mod input;
+mod life;
+mod many;
+mod meetings;
+mod power;
 mod processes;
 mod qemu;
 mod retry;
 mod scale;
+mod secrets;
 mod survive;
+mod update;
+mod values;
+mod wakeups;
+mod wrong;

@@ -41,6 +41,12 @@ async fn a_failed_deploy_is_repaired_with_another_script_and_each_execution_keep
     assert_eq!(output(&coordinator, &run, 0).await, "first\n");
     assert_eq!(output(&coordinator, &run, 10_000).await, "second\n");
 
+    let saved = cli(&coordinator.profile()).args(["run", "save", &run]).output().expect("runs");
+    assert_eq!(String::from_utf8_lossy(&saved.stdout), "tests/repaired@2\n");
+    let module = coordinator.client().module("tests/repaired").await.expect("there");
+    let source = module.source.expect("with its source");
+    assert!(source.ends_with("deploy: |\n  #!/bin/sh -e\n  echo second\n  ss-set answer 42\n"), "{source}");
+
     let (code, text) = retry(&["--from", "deploy", "--wait"]);
     assert_eq!(code, Some(1), "as it was, it fails again: {text}");
     assert!(text.contains("Failed running 'deploy' script on 'machine.1': exit code 3"), "{text}");

@@ -27,6 +27,8 @@ pub struct Options {
     pub disk: Option<(&'static str, &'static str)>,
     /// Where it looks for programs, instead of where we do.
     pub path: Option<&'static str>,
+    /// What it logs, as in `RUST_LOG`.
+    pub log: Option<&'static str>,
     /// The bug it is to have, where it was built with the feature `planted-bugs`.
     pub bug: Option<&'static str>,
 }
@@ -86,6 +88,18 @@ impl Coordinator {
         child.wait().expect("it ends");
     }
 
+    /// Stops it as an operator would, and waits until it has ended.
+    ///
+    /// # Panics
+    /// It does not run, or does not end well.
+    pub fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it can be told");
+        let end = child.wait().expect("it ends");
+        assert!(end.success(), "{end}:\n{}", self.log());
+    }
+
     /// Starts it again in the same folder on the same ports, and waits until it answers.
     ///
     /// # Panics
@@ -99,6 +113,7 @@ impl Coordinator {
         command.args(["serve", "--dev", "--data"]).arg(&data);
         command.args(["--listen", &address(self.ports[0]), "--agent-listen", &address(self.ports[1])]);
         command.envs(self.options.path.map(|path| ("PATH", path)));
+        command.envs(self.options.log.map(|filter| ("RUST_LOG", filter)));
         command.envs(self.options.bug.map(|bug| ("SLIPSTREAM_PLANTED_BUG", bug)));
         if let Some(images) = &self.options.images {
             command.arg("--images").arg(images);

@@ -4,6 +4,7 @@
 mod agents;
 mod coordinator;
 mod leftovers;
+mod machine;
 mod poll;
 mod programs;
 mod random;
@@ -13,6 +14,7 @@ pub use self::{
     agents::restart_agent,
     coordinator::{Coordinator, Options},
     leftovers::{Process, processes_of},
+    machine::{Machine, Proxy},
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
     random::{Random, seconds_from_environment, seed_from_environment},

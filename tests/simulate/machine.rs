@@ -9,7 +9,7 @@ use std::{
 
 use slipstream_coordinator::{
     cloud::fake::Started,
-    drive::{AgentUp, EnrolError, RunError},
+    drive::{AgentUp, EnrolError, Lines, RunError},
 };
 use slipstream_shared::{
     context::Context,
@@ -171,7 +171,7 @@ impl Machine {
         result
     }
 
-    async fn receive(&self, mut down: mpsc::Receiver<Down>, out: mpsc::UnboundedSender<Up>) -> Result<(), Dismissed> {
+    async fn receive(&self, mut down: Lines, out: mpsc::UnboundedSender<Up>) -> Result<(), Dismissed> {
         while let Some(line) = down.recv().await {
             tokio::time::sleep(self.sim.delay(2, 2000)).await;
             match line {

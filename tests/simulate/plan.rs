@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use slipstream_shared::{
     id::NodeName,
     plan::{
-        Category, KeepRunning, Need, NeedMilestone, Network, NodePlan, ParamPlan, Plan, Policy, Script, Size, StepPlan,
+        Category, KeepRunning, Need, NeedMilestone, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Script, Size,
+        StepPlan,
     },
     template::{Target, Which},
 };
@@ -22,7 +23,8 @@ pub(crate) fn plan(random: &mut Random) -> Plan {
     let nodes: Vec<&str> = NODES[..count].to_vec();
     let policies =
         [KeepRunning::Always, KeepRunning::Always, KeepRunning::OnSuccess, KeepRunning::OnError, KeepRunning::Never];
-    let policy = Policy { keep_running: *random.one(&policies), timeout: random.between(20, 90) * 60 };
+    let policy =
+        Policy { keep_running: *random.one(&policies), timeout: random.between(20, 90) * 60, ..Policy::default() };
     Plan {
         module: "test@1".into(),
         title: "test".into(),
@@ -64,6 +66,10 @@ fn node(random: &mut Random, before: &[&str]) -> NodePlan {
         ready: None,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        tolerate: 0,
+        on_silent: OnSilent::Wait,
+        instances: BTreeMap::new(),
+        imported: false,
     }
 }
 

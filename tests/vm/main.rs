@@ -1,5 +1,7 @@
 //! The tutorial on Debian virtual machines, as `make demo` shows it, and a look into one of them.
 
+mod power;
+
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,

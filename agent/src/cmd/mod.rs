@@ -5,6 +5,7 @@
 
 mod boot;
 mod detect;
+mod meeting;
 mod original;
 mod parameter;
 mod status;
@@ -67,12 +68,22 @@ fn agent(command: Command) -> End {
                 Err(end) => end,
             }
         }
-        Command::Set { ignore_abort, if_revision, key, value } => {
-            parameter::set_if(key, Some(value), if_revision, ignore_abort)
+        Command::Set { ignore_abort, if_revision, stdin: _, key, value } => {
+            match value.map_or_else(parameter::from_stdin, Ok) {
+                Ok(value) => parameter::set_if(key, Some(value), if_revision, ignore_abort),
+                Err(end) => end,
+            }
         }
         Command::Unset { ignore_abort, if_revision, key } => parameter::set_if(key, None, if_revision, ignore_abort),
         Command::Wait { timeout, ignore_abort, conditions } => {
             parameter::wait(until(timeout), ignore_abort, conditions)
+        }
+        Command::Barrier { count, of, timeout, ignore_abort, name } => {
+            meeting::barrier(name, count, of, until(timeout), ignore_abort)
+        }
+        Command::Lead { resign: true, name, .. } => meeting::resign(name),
+        Command::Lead { noblock, timeout, ignore_abort, name, .. } => {
+            meeting::lead(name, !noblock, until(timeout), ignore_abort)
         }
         Command::Display { ignore_abort, text } => parameter::set("statecustom".to_owned(), Some(text), ignore_abort),
         Command::Abort { cancel: true, .. } => parameter::cancel_abort(),
@@ -106,7 +117,7 @@ fn complain(end: End, message: &str) -> End {
 fn end_of(answer: Answer) -> End {
     match answer {
         Answer::Done { spooled: true } => complain(End::Ok, "the coordinator is away: kept until it is back"),
-        Answer::Done { .. } | Answer::Value { .. } | Answer::Status(_) => End::Ok,
+        Answer::Done { .. } | Answer::Value { .. } | Answer::Lead { .. } | Answer::Status(_) => End::Ok,
         Answer::Failed { end, message } => complain(end, &message),
     }
 }

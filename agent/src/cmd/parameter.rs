@@ -1,8 +1,12 @@
 //! The commands about parameters, for both faces of the program.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use slipstream_shared::parameter::MAX_VALUE;
 
 use super::{complain, end_of, print};
 use crate::{
@@ -67,7 +71,9 @@ pub(super) fn value_of(answer: Answer) -> Result<Option<String>, End> {
             Ok(value)
         }
         Answer::Failed { end, message } => Err(complain(end, &message)),
-        Answer::Done { .. } | Answer::Status(_) => Err(complain(End::Failed, "the agent answered something else")),
+        Answer::Done { .. } | Answer::Lead { .. } | Answer::Status(_) => {
+            Err(complain(End::Failed, "the agent answered something else"))
+        }
     }
 }
 
@@ -85,7 +91,21 @@ pub(super) fn set(key: String, value: Option<String>, ignore_abort: bool) -> End
 }
 
 pub(super) fn set_if(key: String, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> End {
-    end_of(client::call(&Request::Set { key, value, if_revision, ignore_abort }))
+    end_of(client::call(&Request::Set { key, value, if_revision, request: random_text(16), ignore_abort }))
+}
+
+/// The whole of standard input. An error has been shown already.
+pub(super) fn from_stdin() -> Result<String, End> {
+    let mut bytes = Vec::new();
+    if let Err(e) = io::stdin().take(MAX_VALUE as u64 + 1).read_to_end(&mut bytes) {
+        return Err(complain(End::Failed, &format!("cannot read the value from standard input: {e}")));
+    }
+    if bytes.len() > MAX_VALUE {
+        let message = format!("the value on standard input has more than {MAX_VALUE} bytes; nothing was set");
+        return Err(complain(End::Refused, &message));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| complain(End::Usage, "the value on standard input is no UTF-8; nothing was set"))
 }
 
 pub(super) fn abort(reason: Option<String>) -> End {

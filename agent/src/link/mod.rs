@@ -8,6 +8,7 @@
 
 pub mod keep;
 pub mod outlet;
+mod requested;
 pub mod session;
 pub mod spool;
 
@@ -24,7 +25,11 @@ use slipstream_shared::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::{outlet::Outlet, spool::Spool};
+use self::{
+    outlet::Outlet,
+    requested::{Outcome, Requested},
+    spool::Spool,
+};
 
 /// Where a connection picks up what is to be sent.
 pub type Sender = mpsc::UnboundedSender<Up>;
@@ -196,7 +201,7 @@ impl Link {
     /// # Errors
     /// It could not be written, so it is not made.
     pub fn change(&self, change: Change) -> io::Result<()> {
-        self.state().change(change).map(|_| ())
+        self.state().change(change, None).map(|_| ())
     }
 
     /// Makes a change and waits for what the coordinator says, but not for the coordinator to come back.
@@ -204,14 +209,17 @@ impl Link {
     /// # Errors
     /// It could not be written, so it is not made.
     pub async fn change_and_wait(&self, change: Change) -> io::Result<Made> {
-        let answer = {
-            let mut state = self.state();
-            let op = state.change(change)?;
-            let (sender, answer) = oneshot::channel();
-            state.makers.insert(op, sender);
-            answer
-        };
+        self.request_and_wait(change, None).await
+    }
+
+    /// The same; with a name of the request that was used before, the change is not made again.
+    ///
+    /// # Errors
+    /// It could not be written, so it is not made.
+    pub async fn request_and_wait(&self, change: Change, request: Option<String>) -> io::Result<Made> {
+        let answer = self.state().make(change, request)?;
         tokio::select! {
+            biased;
             answer = answer => Ok(match answer {
                 Ok(None) => Made::Applied,
                 Ok(Some(refused)) => Made::Refused(refused),
@@ -226,21 +234,40 @@ impl Link {
 
     /// Makes a change and waits for what the coordinator says about it, however long that takes. Nothing is
     /// made while the coordinator is away: what was true when it was asked for may not be when it comes back.
+    /// With a name of the request that was used before, the change is not made again.
     ///
     /// # Errors
     /// It could not be written, so it is not made.
-    pub async fn change_and_know(&self, change: Change) -> io::Result<Made> {
-        let refused = |code, message: &str| Ok(Made::Refused(RefusedChange { code, message: message.to_owned() }));
+    pub async fn request_and_know(&self, change: Change, request: Option<String>) -> io::Result<Made> {
+        let answer = {
+            let mut state = self.state();
+            let known = request.as_deref().is_some_and(|request| state.spool.requested(request).is_some());
+            if state.out.is_none() && !known {
+                return Ok(away("nothing is compared without it"));
+            }
+            state.make(change, request)?
+        };
+        self.known(answer).await
+    }
+
+    /// The same for a change whose value no disk of this machine may hold: after a crash of the agent it is as
+    /// if it had never been asked for, and whoever did was never told otherwise.
+    ///
+    /// # Errors
+    /// Its number could not be written, so it is not made.
+    pub async fn change_secret(&self, change: Change) -> io::Result<Made> {
         let answer = {
             let mut state = self.state();
             if state.out.is_none() {
-                return refused(RefusedCode::Unavailable, "the coordinator is away: nothing is compared without it");
+                return Ok(away("a secret is not kept on this machine's disk"));
             }
-            let op = state.change(change)?;
-            let (sender, answer) = oneshot::channel();
-            state.makers.insert(op, sender);
-            answer
+            state.make_unwritten(change)?
         };
+        self.known(answer).await
+    }
+
+    async fn known(&self, answer: oneshot::Receiver<Option<RefusedChange>>) -> io::Result<Made> {
+        let refused = |code, message: &str| Ok(Made::Refused(RefusedChange { code, message: message.to_owned() }));
         let gone = async {
             let _ = self.phase().wait_for(|phase| matches!(phase, Phase::Gone(_))).await;
         };
@@ -284,9 +311,8 @@ impl Link {
     /// `refused` were refused.
     fn connected(&self, out: Sender, last_op: u64, refused: &[RefusedOp]) {
         let mut state = self.state();
-        for op in state.spool.applied(last_op) {
+        for (op, refused) in state.spool.settled(last_op, refused) {
             // Its answer was lost on the way; the coordinator says what it was.
-            let refused = refused.iter().find(|known| known.op == op).map(|known| known.refused.clone());
             state.made(op, refused);
         }
         state.out = Some(out);
@@ -327,7 +353,7 @@ impl Link {
             }
             Down::Done { op, refused } => {
                 let mut state = self.state();
-                state.spool.answered(op);
+                state.spool.answered(op, refused.as_ref());
                 if state.held == Some(op) {
                     state.held = None;
                 }
@@ -358,6 +384,11 @@ impl Link {
     }
 }
 
+fn away(why: &str) -> Made {
+    let message = format!("the coordinator is away: {why}");
+    Made::Refused(RefusedChange { code: RefusedCode::Unavailable, message })
+}
+
 impl State {
     fn send(&self, up: Up) {
         if let Some(out) = &self.out {
@@ -366,10 +397,37 @@ impl State {
         }
     }
 
-    fn change(&mut self, change: Change) -> io::Result<u64> {
-        let op = self.spool.append(&change)?;
+    fn change(&mut self, change: Change, request: Option<String>) -> io::Result<u64> {
+        let op = self.spool.append(&change, request)?;
         self.pump();
         Ok(op)
+    }
+
+    fn make_unwritten(&mut self, change: Change) -> io::Result<oneshot::Receiver<Option<RefusedChange>>> {
+        let (maker, answer) = oneshot::channel();
+        let op = self.spool.append_unwritten(change)?;
+        self.makers.insert(op, maker);
+        self.pump();
+        Ok(answer)
+    }
+
+    /// Makes a change, unless the same request has made it before; what is given back hears what became of it.
+    fn make(
+        &mut self,
+        change: Change,
+        request: Option<String>,
+    ) -> io::Result<oneshot::Receiver<Option<RefusedChange>>> {
+        let (maker, answer) = oneshot::channel();
+        match request.as_deref().and_then(|request| self.spool.requested(request)) {
+            Some(Requested { answer: Some(Outcome { refused }), .. }) => drop(maker.send(refused.clone())),
+            // Whoever has asked before has gone away.
+            Some(Requested { op, .. }) => drop(self.makers.insert(*op, maker)),
+            None => {
+                let op = self.change(change, request)?;
+                self.makers.insert(op, maker);
+            }
+        }
+        Ok(answer)
     }
 
     /// Tells what became of a change.

@@ -121,10 +121,10 @@ async fn only_so_many_changes_are_under_way_and_no_question_overtakes_one() {
 async fn nothing_is_sent_behind_a_comparison_before_it_is_answered() {
     let (_folder, link) = link();
     let set_if = || Change::SetIf { key: Key::run("x"), value: None, revision: 3, ignore_abort: false };
-    let refused = link.change_and_know(set_if()).await.unwrap();
+    let refused = link.request_and_know(set_if(), None).await.unwrap();
     assert!(matches!(refused, Made::Refused(r) if r.code == RefusedCode::Unavailable), "not while it is away");
     let mut wire = connect(&link, 0);
-    let compared = link.change_and_know(set_if());
+    let compared = link.request_and_know(set_if(), None);
     tokio::pin!(compared);
     assert!(futures_poll(&mut compared).is_none());
     link.change(set("a")).unwrap();

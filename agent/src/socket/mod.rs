@@ -4,11 +4,16 @@
 //! them, as it knows who this machine is. Closing the connection withdraws the request.
 
 pub mod client;
+mod meeting;
+mod repeat;
 pub mod server;
 
 use std::path::{Path, PathBuf};
 
+pub use self::repeat::Again;
+
 use serde::{Deserialize, Serialize};
+use slipstream_shared::id::InstanceId;
 
 use crate::{agent::Status, exit::End};
 
@@ -61,9 +66,47 @@ pub enum Request {
         /// Only if it has this revision.
         #[serde(default)]
         if_revision: Option<u64>,
+        /// The command's own name for this request: with the same again it is not made again.
+        #[serde(default)]
+        request: Option<String>,
         /// Also when the run is aborted.
         #[serde(default)]
         ignore_abort: bool,
+    },
+    /// Arrives at a barrier and waits until it opens.
+    Barrier {
+        /// As typed.
+        name: String,
+        /// So many arrivals open it.
+        #[serde(default)]
+        count: Option<u32>,
+        /// The arrivals of all instances of these nodes do; none: of the own one.
+        #[serde(default)]
+        of: Vec<String>,
+        /// For how many seconds; none: for ever.
+        #[serde(default)]
+        timeout: Option<u64>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Asks for a lead.
+    Lead {
+        /// As typed.
+        name: String,
+        /// Wait until this machine leads.
+        wait: bool,
+        /// For how many seconds; none: for ever.
+        #[serde(default)]
+        timeout: Option<u64>,
+        /// Also when the run is aborted.
+        #[serde(default)]
+        ignore_abort: bool,
+    },
+    /// Gives a lead up.
+    Resign {
+        /// As typed.
+        name: String,
     },
     /// Aborts the run.
     Abort {
@@ -93,6 +136,14 @@ pub enum Answer {
         /// The number of the event that wrote it; 0: nobody has.
         #[serde(default)]
         revision: u64,
+    },
+    /// Who leads.
+    Lead {
+        /// The number of this machine as leader; none: it does not lead.
+        number: Option<u64>,
+        /// Who leads instead.
+        #[serde(default)]
+        leader: Option<InstanceId>,
     },
     /// It is done.
     Done {

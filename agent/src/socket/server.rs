@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Answer, MAX_LINE, Request};
+use super::{Answer, MAX_LINE, Request, meeting};
 use crate::{
     agent::{Agent, BootError, Daemon},
     durable::remedy,
@@ -100,7 +100,7 @@ fn allowed(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
-fn failed(end: End, message: &str) -> Answer {
+pub(super) fn failed(end: End, message: &str) -> Answer {
     Answer::Failed { end, message: message.to_owned() }
 }
 
@@ -124,7 +124,7 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
                 Err(e) => return failed(End::Refused, &e.to_string()),
             };
             let what = || format!("{key} was not set");
-            within(seconds.filter(|_| wait), what, get(agent, &key, wait, stale_ok, ignore_abort)).await
+            answer_within(seconds.filter(|_| wait), what, get(agent, &key, wait, stale_ok, ignore_abort)).await
         }
         Request::Wait { conditions, timeout: seconds, ignore_abort } => {
             let mut full = Vec::new();
@@ -135,22 +135,32 @@ async fn answer(daemon: &Daemon, request: Request) -> Answer {
                 }
             }
             let what = || "what was waited for did not come".to_owned();
-            within(seconds, what, wait(agent, &full, ignore_abort)).await
+            answer_within(seconds, what, wait(agent, &full, ignore_abort)).await
         }
-        Request::Set { key, value, if_revision, ignore_abort } => {
+        Request::Set { key, value, if_revision, request, ignore_abort } => {
             match Key::qualify(&key, Some(&agent.context.instance)) {
-                Ok(key) => set(agent, key, value, if_revision, ignore_abort).await,
+                Ok(key) => set(agent, key, value, if_revision, request, ignore_abort).await,
                 Err(e) => failed(End::Refused, &e.to_string()),
             }
         }
-        Request::Abort { reason } => change(agent, Change::Abort { reason }).await,
+        Request::Barrier { name, count, of, timeout: seconds, ignore_abort } => {
+            meeting::barrier(agent, &name, meeting::parties(agent, count, &of), seconds, ignore_abort).await
+        }
+        Request::Lead { name, wait, timeout: seconds, ignore_abort } => {
+            meeting::lead(agent, &name, wait, seconds, ignore_abort).await
+        }
+        Request::Resign { name } => meeting::resign(agent, &name).await,
+        Request::Abort { reason } => {
+            let reason = agent.scrub.clean_all(reason.as_bytes());
+            change(agent, Change::Abort { reason }).await
+        }
         Request::CancelAbort => change(agent, Change::CancelAbort).await,
         Request::Status { .. } => failed(End::Failed, "answered above"),
     }
 }
 
 /// Waits for an answer, but no longer than `seconds`.
-async fn within(
+pub(super) async fn answer_within(
     seconds: Option<u64>,
     what: impl Fn() -> String + Send,
     answer: impl Future<Output = Answer> + Send,
@@ -167,7 +177,7 @@ async fn get(agent: &Agent, key: &Key, wait: bool, stale_ok: bool, ignore_abort:
     let asked = async {
         let answer = asked(agent, wait, |id| Up::Get { id, key: key.clone(), wait, ignore_abort }).await;
         if let Answer::Value { value, .. } = &answer {
-            agent.seen.note(key, value.as_deref());
+            know(agent, key, value.as_deref());
         }
         answer
     };
@@ -205,7 +215,7 @@ async fn wait(agent: &Agent, conditions: &[String], ignore_abort: bool) -> Answe
 }
 
 /// Asks the coordinator; asks again what waits when the coordinator can not answer just now.
-async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync) -> Answer {
+pub(super) async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync) -> Answer {
     loop {
         return match agent.link.ask(&ask).await {
             Reply::Refused(refused) if wait && refused.code == RefusedCode::Unavailable => {
@@ -213,6 +223,7 @@ async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync)
                 continue;
             }
             Reply::Value { value, revision } => Answer::Value { value, stale: false, revision },
+            Reply::Lead { number, leader } => Answer::Lead { number, leader },
             Reply::Met { .. } => Answer::Done { spooled: false },
             Reply::Refused(refused) => failed(refused.code.into(), &refused.message),
             Reply::Env { .. } => failed(End::Failed, "the coordinator answered with an environment"),
@@ -221,35 +232,53 @@ async fn asked(agent: &Agent, wait: bool, ask: impl Fn(u64) -> Up + Send + Sync)
 }
 
 /// Resolves when the run is aborted, unless that is to be ignored.
-async fn aborted(agent: &Agent, ignore: bool) -> Answer {
+pub(super) async fn aborted(agent: &Agent, ignore: bool) -> Answer {
     if ignore {
         std::future::pending::<()>().await;
     }
     failed(End::Aborted, &format!("the run is aborted: {}", agent.link.aborted().await))
 }
 
-async fn set(agent: &Agent, key: Key, value: Option<String>, if_revision: Option<u64>, ignore_abort: bool) -> Answer {
-    let answer = match if_revision {
-        None => change(agent, Change::Set { key: key.clone(), value: value.clone(), ignore_abort }).await,
-        Some(revision) => {
-            let set = Change::SetIf { key: key.clone(), value: value.clone(), revision, ignore_abort };
-            match agent.link.change_and_know(set).await {
-                Ok(made) => answer_of(made),
-                Err(e) => not_recorded(agent, &e),
-            }
-        }
+/// Remembers a value that was answered or set; of a secret, only that it must not be shown.
+fn know(agent: &Agent, key: &Key, value: Option<&str>) {
+    match value {
+        Some(value) if agent.is_secret(key) => agent.scrub.learn(value),
+        value => agent.seen.note(key, value),
+    }
+}
+
+async fn set(
+    agent: &Agent,
+    key: Key,
+    value: Option<String>,
+    if_revision: Option<u64>,
+    request: Option<String>,
+    ignore_abort: bool,
+) -> Answer {
+    let secret = agent.is_secret(&key);
+    if let Some(value) = value.as_ref().filter(|_| secret) {
+        // Before anything can be printed of it.
+        agent.scrub.learn(value);
+    }
+    let (named, new) = (key.clone(), value.clone());
+    let set = match if_revision {
+        None => Change::Set { key: named, value: new, ignore_abort },
+        Some(revision) => Change::SetIf { key: named, value: new, revision, ignore_abort },
     };
+    let made = match if_revision {
+        _ if secret => agent.link.change_secret(set).await,
+        None => agent.link.request_and_wait(set, request).await,
+        Some(_) => agent.link.request_and_know(set, request).await,
+    };
+    let answer = made.map_or_else(|e| not_recorded(agent, &e), answer_of);
     if let Answer::Done { .. } = answer {
-        agent.seen.note(&key, value.as_deref());
+        know(agent, &key, value.as_deref());
     }
     answer
 }
 
-async fn change(agent: &Agent, change: Change) -> Answer {
-    match agent.link.change_and_wait(change).await {
-        Ok(made) => answer_of(made),
-        Err(e) => not_recorded(agent, &e),
-    }
+pub(super) async fn change(agent: &Agent, change: Change) -> Answer {
+    agent.link.change_and_wait(change).await.map_or_else(|e| not_recorded(agent, &e), answer_of)
 }
 
 fn answer_of(made: Made) -> Answer {

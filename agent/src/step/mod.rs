@@ -116,7 +116,9 @@ async fn environment(agent: &Agent, step: &AgentStep, index: u32) -> Result<BTre
                 RefusedCode::Gone => std::future::pending().await,
                 _ => return Err(refused.message),
             },
-            Reply::Value { .. } | Reply::Met { .. } => return Err("the coordinator answered with a value".to_owned()),
+            Reply::Value { .. } | Reply::Met { .. } | Reply::Lead { .. } => {
+                return Err("the coordinator answered with a value".to_owned());
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ fn read_in_background(
     let (agent, path) = (Arc::clone(agent), path.to_owned());
     let tasks = agent.tasks.clone();
     tasks.spawn(async move {
-        let mut sink = Sink { agent: &agent, target, line: Vec::new(), complained: false };
+        let mut sink = Sink { agent: &agent, target, held: Vec::new(), line: Vec::new(), complained: false };
         sink.take(&early);
         let mut buffer = vec![0; 16 * 1024];
         while let Some(pipe) = &mut pipe
@@ -64,7 +64,7 @@ fn read_in_background(
         {
             sink.take(&buffer[..size]);
         }
-        sink.end_of_line();
+        sink.end();
         drop(fs::remove_file(path));
     })
 }
@@ -134,12 +134,30 @@ pub(super) fn resume_finished(agent: &Arc<Agent>) {
 struct Sink<'a> {
     agent: &'a Agent,
     target: Target,
+    /// Output that may be the beginning of a secret.
+    held: Vec<u8>,
     line: Vec<u8>,
     complained: bool,
 }
 
 impl Sink<'_> {
     fn take(&mut self, bytes: &[u8]) {
+        let (clean, held) = self.agent.scrub.clean(&[&self.held, bytes].concat());
+        self.held = held;
+        self.keep(&clean);
+    }
+
+    /// Nothing more will come.
+    fn end(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.keep(&held);
+        self.end_of_line();
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         if let Err(e) = self.agent.link.log(self.target.index, self.target.err, bytes)
             && !self.complained
         {

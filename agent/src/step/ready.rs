@@ -106,7 +106,9 @@ async fn resolve(agent: &Agent, plan: &AgentPlan, template: &Template) -> Result
     match agent.link.ask(|id| Up::Env { id, index }).await {
         Reply::Env { mut env } => env.remove("SLIPSTREAM_READY").ok_or("its references were not resolved".to_owned()),
         Reply::Refused(refused) => Err(refused.message),
-        Reply::Value { .. } | Reply::Met { .. } => Err("the coordinator answered with a value".to_owned()),
+        Reply::Value { .. } | Reply::Met { .. } | Reply::Lead { .. } => {
+            Err("the coordinator answered with a value".to_owned())
+        }
     }
 }
 
@@ -182,7 +184,7 @@ async fn exec(agent: &Agent, plan: &AgentPlan, script: &str) -> Result<(), Strin
     if output.status.success() {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = agent.scrub.clean_all(&output.stderr);
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty());
     Err(last.map_or_else(|| output.status.to_string(), |last| format!("{}: {last}", output.status)))
 }

@@ -1,6 +1,6 @@
 //! `slipstream run launch`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use clap::{Args, builder::PossibleValuesParser, builder::TypedValueParser as _};
 use slipstream_shared::{
@@ -11,7 +11,7 @@ use slipstream_shared::{
 
 use super::show;
 use crate::{
-    args::{assignment, duration},
+    args::{assignment, duration, from_file},
     context::Context,
     exit::Exit,
     keys::KeyOptions,
@@ -24,6 +24,9 @@ pub(crate) struct LaunchOptions {
     /// Value of an input: name=value for the run, node:name=value for a node
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, help_heading = "Launch")]
     set: Vec<(String, String)>,
+    /// The same with the value in a file, as it is; - is standard input. For secrets: others can see arguments
+    #[arg(long, value_name = "NAME=FILE", value_parser = assignment, help_heading = "Launch")]
+    set_file: Vec<(String, String)>,
     /// Cloud of a node, or of all nodes not named otherwise
     #[arg(long, value_name = "[NODE=]CLOUD", help_heading = "Launch")]
     cloud: Vec<String>,
@@ -39,6 +42,9 @@ pub(crate) struct LaunchOptions {
     /// From launch to Ready, as in 20m; then the run is aborted
     #[arg(long, value_parser = duration, help_heading = "Launch")]
     timeout: Option<Duration>,
+    /// How long the run lives, as in 8h; then it is terminated
+    #[arg(long, value_parser = duration, help_heading = "Launch")]
+    lease: Option<Duration>,
     #[command(flatten)]
     pub(crate) keys: KeyOptions,
 }
@@ -56,21 +62,29 @@ fn keep_running() -> impl clap::builder::TypedValueParser<Value = KeepRunning> {
 
 impl LaunchOptions {
     /// The request they mean.
-    pub(crate) fn request(&self, module: &str, ssh_keys: Vec<String>) -> LaunchRequest {
+    ///
+    /// # Errors
+    /// A file with a value cannot be read.
+    pub(crate) fn request(&self, module: &str, ssh_keys: Vec<String>) -> anyhow::Result<LaunchRequest> {
+        let mut set: BTreeMap<String, String> = self.set.iter().cloned().collect();
+        for (name, path) in &self.set_file {
+            set.insert(name.clone(), from_file(Path::new(path))?);
+        }
         let cloud = |text: &String| match text.split_once('=') {
             Some((node, cloud)) => (node.to_owned(), cloud.to_owned()),
             None => ("*".to_owned(), text.clone()),
         };
-        LaunchRequest {
+        Ok(LaunchRequest {
             module: module.to_owned(),
-            set: self.set.iter().cloned().collect(),
+            set,
             cloud: self.cloud.iter().map(cloud).collect(),
             count: self.count.iter().cloned().collect::<BTreeMap<_, _>>(),
             keep_running: self.keep_running,
             timeout: self.timeout.map(|t| t.as_secs()),
+            lease: self.lease.map(|t| t.as_secs()),
             tags: self.tag.clone(),
             ssh_keys,
-        }
+        })
     }
 }
 
@@ -95,7 +109,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<Exit> {
     let screen = &context.screen;
     let ssh_keys = options.keys.read(context, &client).await?;
-    let run = launch(&client, &options.request(module, ssh_keys)).await?;
+    let run = launch(&client, &options.request(module, ssh_keys)?).await?;
     let short = run.summary.id.short();
     if !wait {
         screen.message(&format!("Launched {}; look with: slipstream run wait {short}", run.summary.module));
@@ -131,7 +145,7 @@ mod tests {
         let line = "x --set a=b=c --set web:port= --cloud geneva --cloud db=local --count web=3 --keep-running on-error \
                     --tag t --timeout 20m";
         let options = Options::try_parse_from(line.split_whitespace()).map_err(|e| e.to_string()).expect("valid");
-        let request = options.options.request("apps/lamp@4", vec!["key".into()]);
+        let request = options.options.request("apps/lamp@4", vec!["key".into()]).expect("no files");
         let json = serde_json::to_value(&request).expect("serializes");
         assert_eq!(
             json,

@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Choice {
     pub(super) instance: Option<InstanceId>,
     pub(super) step: Option<String>,
+    /// Of which launch of the instance; the last one unless said.
+    pub(super) attempt: Option<u32>,
 }
 
 impl Choice {
@@ -56,10 +58,17 @@ pub(super) async fn run(
         None => detail.nodes.iter().map(|n| n.instance.clone()).collect(),
     };
     for instance in &chosen {
-        for log in client.logs(&id, instance).await?.iter().filter(|log| choice.has(instance, &log.step)) {
+        let logs = match choice.attempt {
+            Some(attempt) => client.logs_of(&id, instance, attempt).await?,
+            None => client.logs(&id, instance).await?,
+        };
+        for log in logs.iter().filter(|log| choice.has(instance, &log.step)) {
             found = true;
             let mut lines = Lines::new(&context.screen, choice.prefix(instance, &log.step));
-            let mut body = client.log(&id, instance, log.index, 0).await?;
+            let mut body = match choice.attempt {
+                Some(attempt) => client.log_of(&id, instance, log.index, attempt).await?,
+                None => client.log(&id, instance, log.index, 0).await?,
+            };
             while let Some(chunk) = body.chunk().await? {
                 lines.write(&chunk)?;
             }
@@ -229,10 +238,10 @@ mod tests {
     #[test]
     fn lines_get_a_prefix_unless_one_step_was_asked_for() {
         let web: InstanceId = "web.1".parse().expect("valid");
-        let all = Choice { instance: None, step: None };
+        let all = Choice { instance: None, step: None, attempt: None };
         let text = prefixed(&all.prefix(&web, "deploy"), b"a\nb\n");
         assert_eq!(String::from_utf8_lossy(&text), "web.1         deploy   | a\nweb.1         deploy   | b\n");
-        let one = Choice { instance: Some(web.clone()), step: Some("deploy".into()) };
+        let one = Choice { instance: Some(web.clone()), step: Some("deploy".into()), attempt: None };
         assert_eq!(one.prefix(&web, "deploy"), "");
         assert!(!one.has(&web, "install"));
     }

@@ -175,7 +175,7 @@ fn status(status: OperationStatus) -> (&'static str, Tone) {
 
 /// What an operation does, in a few words.
 fn summary(operation: &OperationInfo) -> String {
-    crate::operation::words(&operation.asked, &operation.add, &operation.remove)
+    crate::operation::words(&operation.asked, &operation.add, &operation.remove, &operation.touch)
 }
 
 #[cfg(test)]

@@ -52,8 +52,22 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
         machines(&context.screen, &run)?;
         super::scale::below(&context.screen, &run.operations)?;
         outputs(&context.screen, &run)?;
+        if !run.left.is_empty() {
+            context.screen.line("")?;
+            context.screen.table(&left(&run), "")?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// What an abandoned run has left behind.
+pub(super) fn left(run: &RunDetail) -> Table {
+    let mut table = Table::new(&["LEFT BEHIND", "CLOUD", "NAME", "MACHINE"]);
+    for one in &run.left {
+        let machine = one.machine.as_deref().unwrap_or_default();
+        table.row([one.instance.to_string().into(), (&one.cloud).into(), (&one.name).into(), machine.into()]);
+    }
+    table
 }
 
 /// What a run that was watched has come to.
@@ -104,13 +118,22 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     if let Some(reason) = &summary.abort {
         pair(screen, "abort", &screen.out.tone(Tone::Bad, &one_line(reason)))?;
     }
+    if let Some(end) = run.lease_end.filter(|_| !summary.state.is_final()) {
+        let left = age(Timestamp::now(), end);
+        pair(screen, "lease", &format!("until {end:.0}, {left} left; move it with: slipstream run lease"))?;
+    }
     let ago = age(summary.created, Timestamp::now());
     pair(screen, "launched", &format!("{:.0} by {}, {ago} ago", summary.created, one_line(&summary.owner)))?;
     if !summary.tags.is_empty() {
         pair(screen, "tags", &one_line(&summary.tags.join(" ")))?;
     }
     for trouble in &run.troubles {
-        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &one_line(trouble)))?;
+        let now = Timestamp::now();
+        let when = run.retrying.as_ref().filter(|retrying| retrying.message == *trouble).map(|retrying| {
+            format!(" (since {}, next try in {})", age(retrying.since, now), age(now, retrying.next_try))
+        });
+        let text = format!("{}{}", one_line(trouble), when.unwrap_or_default());
+        pair(screen, "trouble", &screen.out.tone(Tone::Warn, &text))?;
     }
     if let Some(url) = &summary.url {
         pair(screen, "url", &screen.out.tone(Tone::Said, &one_line(url)))?;
@@ -197,7 +220,7 @@ fn tone(run: &RunSummary) -> Tone {
     }
 }
 
-fn age(since: Timestamp, now: Timestamp) -> String {
+pub(super) fn age(since: Timestamp, now: Timestamp) -> String {
     let millis = now.as_millisecond() - since.as_millisecond();
     if millis < 60_000 { format!("{}s", millis.max(0) / 1000) } else { seconds(millis) }
 }

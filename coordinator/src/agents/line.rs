@@ -71,7 +71,9 @@ pub(super) fn read(line: &[u8]) -> Line {
     };
     let Ok(head) = serde_json::from_slice::<Head>(line) else { return malformed(&error) };
     match head.t.as_str() {
-        "hello" | "heartbeat" | "get" | "wait" | "env" | "forget" | "do" | "log" => malformed(&error),
+        "hello" | "heartbeat" | "get" | "wait" | "barrier" | "lead" | "env" | "forget" | "do" | "log" => {
+            malformed(&error)
+        }
         _ => Line::Ignored,
     }
 }

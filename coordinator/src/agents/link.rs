@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     app::{App, Shared},
-    drive::{AgentLink, AgentUp, RunError, SILENT_AFTER},
+    drive::{AgentLink, AgentUp, Lines as DownLines, RunError, SILENT_AFTER},
     pki::Peer,
 };
 
@@ -161,11 +161,7 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
 }
 
 /// Tells the agent what the run has for it.
-async fn write(
-    mut down: mpsc::Receiver<Down>,
-    steps: watch::Sender<BTreeMap<u32, String>>,
-    out: &mpsc::Sender<Bytes>,
-) -> End {
+async fn write(mut down: DownLines, steps: watch::Sender<BTreeMap<u32, String>>, out: &mpsc::Sender<Bytes>) -> End {
     loop {
         let line = match timeout(Duration::from_secs(HEARTBEAT_SECONDS), down.recv()).await {
             Err(_) => Down::Heartbeat,
@@ -182,7 +178,7 @@ async fn write(
             last = matches!(line, Down::Goodbye { .. });
             line::write_to(&mut text, &line);
             // What is there already goes along: a frame for each line would cost more than the lines.
-            next = if last || text.len() > AT_ONCE { None } else { down.try_recv().ok() };
+            next = if last || text.len() > AT_ONCE { None } else { down.try_recv() };
         }
         if let Err(end) = send(out, text.into()).await {
             return end;

@@ -1,7 +1,7 @@
 //! Reports: what a machine sends when its `report` scripts have run.
 
 use axum::{body::Body, extract::State, http::StatusCode};
-use slipstream_shared::{error_chain::Chain, link::MAX_REPORT};
+use slipstream_shared::{api::InstanceInfo, error_chain::Chain, link::MAX_REPORT, state::Milestone};
 
 use super::{Agent, Refused};
 use crate::{app::Shared, drive::RunError, logs::reports::ReportError};
@@ -18,7 +18,9 @@ pub(super) async fn store(State(app): State<Shared>, Agent(peer): Agent, body: B
     })?;
     let detail = run.detail().await.map_err(|error| busy(error.to_string()))?;
     // A certificate outlives its machine by days; a replaced machine must not overwrite its successor.
-    let current = detail.nodes.iter().any(|info| info.instance == key.instance && info.attempt == key.attempt);
+    let stays = |milestone| !matches!(milestone, Milestone::Terminating | Milestone::Gone | Milestone::Planned);
+    let is_it = |info: &InstanceInfo| info.instance == key.instance && info.attempt == key.attempt;
+    let current = detail.nodes.iter().any(|info| is_it(info) && stays(info.milestone));
     if !current || detail.summary.state.is_final() {
         let message = "the run has ended, or this machine is no longer part of it";
         return Err(Refused::new(StatusCode::GONE, "ended", message));

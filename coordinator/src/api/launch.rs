@@ -3,7 +3,6 @@
 //! With an idempotency key, the id of the run is decided and durable before the run is: whoever repeats
 //! the request, even after a crash in between, arrives at the same run.
 
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{api::LaunchRequest, id::RunId, ssh_key::check_all};
 
@@ -12,7 +11,6 @@ use crate::{
     access::User,
     app::App,
     catalogue::LaunchOptions,
-    pki::hex,
     store::{Batch, StoreError, layout},
 };
 
@@ -20,7 +18,7 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 struct Reserved {
     run: RunId,
-    /// SHA-256 of the request it was first used for.
+    /// Recognises the request it was first used for, which may hold secrets.
     request: String,
 }
 
@@ -44,8 +42,8 @@ pub(super) async fn launch(
         None => id,
     };
     let options = LaunchOptions { default_cloud: only_cloud(app), ..LaunchOptions::from(&request) };
-    let plan = app.catalogue.resolve(&request.module, &options).await?;
-    Ok(app.runs.launch_as(id, &user.name, plan, request.tags, request.ssh_keys).await?)
+    let prepared = app.catalogue.prepare(&request.module, &options).await?;
+    Ok(app.runs.launch_with(id, &user.name, prepared.plan, prepared.secrets, request.tags, request.ssh_keys).await?)
 }
 
 /// Where there is no choice, nobody has to choose.
@@ -63,7 +61,8 @@ async fn reserve(
     request: &LaunchRequest,
 ) -> Result<(RunId, bool), ApiError> {
     let place = layout::idempotency(&user.name, key);
-    let reserved = Reserved { run: id, request: fingerprint(request) };
+    let reserved =
+        Reserved { run: id, request: app.launches.fingerprint(&serde_json::to_vec(request).unwrap_or_default()) };
     let value = serde_json::to_vec(&reserved).map_err(|error| damaged(&error))?;
     let batch = Batch { expect: vec![(place.clone(), None)], writes: vec![(place.clone(), Some(value))] };
     match app.store.append(batch).await {
@@ -79,10 +78,6 @@ async fn reserve(
         return Err(ApiError::new(Code::KeyReused, detail));
     }
     Ok((known.run, false))
-}
-
-fn fingerprint(request: &LaunchRequest) -> String {
-    hex(digest(&SHA256, &serde_json::to_vec(request).unwrap_or_default()).as_ref())
 }
 
 fn damaged(error: &serde_json::Error) -> ApiError {

@@ -43,22 +43,33 @@ pub(super) struct LogQuery {
     /// Go on until the step has ended
     #[serde(default)]
     follow: bool,
+    /// Of an earlier launch of the instance, whose machine was replaced
+    attempt: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Of an earlier launch of the instance, whose machine was replaced
+    attempt: Option<u32>,
 }
 
 /// `GET /api/v1/runs/{run}/logs/{instance}`
 pub(super) async fn list(
     State(app): State<Shared>,
     PathOf((run, instance)): PathOf<(String, String)>,
+    QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<Vec<LogInfo>>, ApiError> {
     let detail = app.runs.find(&run).await?.detail().await?;
     let info = find(&detail, &instance)?;
-    let sizes = app.logs.sizes(detail.summary.id, &info.instance, info.attempt).await;
+    let attempt = attempt(info, query.attempt)?;
+    let sizes = app.logs.sizes(detail.summary.id, &info.instance, attempt).await;
     let sizes = sizes.map_err(|error| ApiError::from_io(&error))?;
     let entry = |step: &slipstream_shared::api::StepInfo| LogInfo {
         index: step.index,
         step: step.step.clone(),
         size: sizes.get(&step.index).copied().unwrap_or(0),
-        ended: has_ended(&detail, info, step.index),
+        ended: attempt < info.attempt || has_ended(&detail, info, step.index),
     };
     Ok(Json(info.steps.iter().map(entry).collect()))
 }
@@ -77,15 +88,16 @@ pub(super) async fn show(
         let detail = format!("{instance} has no step {index} (there are: {})", steps.join(", "));
         ApiError::new(Code::LogNotFound, detail)
     })?;
+    let attempt = attempt(info, query.attempt)?;
     let log = app.logs.step(&StepKey {
         run: run.id(),
         instance: info.instance.clone(),
-        attempt: info.attempt,
+        attempt,
         index,
         step: step.step.clone(),
     });
     // The feed begins where `detail` ends, so the end of the step is in one of them.
-    let feed = match query.follow && !has_ended(&detail, info, index) {
+    let feed = match query.follow && attempt == info.attempt && !has_ended(&detail, info, index) {
         true => Some(run.events(detail.seq).await?),
         false => None,
     };
@@ -124,6 +136,18 @@ fn find<'a>(detail: &'a RunDetail, instance: &str) -> Result<&'a InstanceInfo, A
         let detail = format!("run {} has no instance {instance}", detail.summary.id.short());
         ApiError::new(Code::InstanceNotFound, detail)
     })
+}
+
+/// The launch of an instance that is asked for, its last one unless said otherwise.
+fn attempt(info: &InstanceInfo, asked: Option<u32>) -> Result<u32, ApiError> {
+    match asked {
+        None => Ok(info.attempt),
+        Some(attempt) if (1..=info.attempt).contains(&attempt) => Ok(attempt),
+        Some(attempt) => {
+            let detail = format!("{} was launched {} times, not {attempt}", info.instance, info.attempt);
+            Err(ApiError::new(Code::LogNotFound, detail))
+        }
+    }
 }
 
 /// True when the step will print nothing more.

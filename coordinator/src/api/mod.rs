@@ -5,12 +5,15 @@
 //! handler in the file of its noun, add its lines to [`table`], and rewrite the golden file
 //! (`make golden`).
 
+mod backup;
 pub mod error;
 mod events;
 mod extract;
 mod health;
 mod launch;
+mod life;
 mod logs;
+mod meetings;
 mod modules;
 pub mod openapi;
 mod operations;
@@ -19,11 +22,14 @@ mod reports;
 pub mod route;
 mod router;
 mod runs;
+mod save;
+mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, Health, LaunchRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        ReportInfo, RetryRequest, RunDetail, RunSummary, ScaleRequest, SetParameter, WaitAnswer, WaitRequest,
+        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeaseRequest, LogInfo, ModuleInfo,
+        OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail, RunSummary,
+        SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -31,9 +37,9 @@ use slipstream_shared::{
 pub use self::router::router;
 use self::{
     error::Code::{
-        Aborted, Conflict, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue, KeyReused,
-        LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch, RunAmbiguous,
-        RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
+        Aborted, Conflict, Denied, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue,
+        KeyReused, LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch,
+        RunAmbiguous, RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
     },
     route::Route,
 };
@@ -46,6 +52,7 @@ pub fn table() -> Vec<Route> {
     all.extend(of_runs());
     all.extend(of_operations());
     all.extend(of_parameters());
+    all.extend(of_meetings());
     all.extend(of_output());
     all
 }
@@ -60,6 +67,13 @@ fn service() -> Vec<Route> {
             .about("service", "This description of the API")
             .public()
             .media(200, "application/json", "An OpenAPI 3.1 document"),
+        Route::get("/api/v1/backup", "backup", backup::show)
+            .about(
+                "service",
+                "Copies the store, for `slipstream-coordinator backup`, which adds the keys; only for administrators",
+            )
+            .media(200, "application/octet-stream", "All entries, as they were at one moment")
+            .fails(&[Denied, StorageFull]),
     ]
 }
 
@@ -105,6 +119,19 @@ fn of_runs() -> Vec<Route> {
             .about("runs", "Asks for the end of a run: its machines are removed. Asking twice changes nothing")
             .empty(202, "It will end")
             .fails(&[RunNotFound, RunAmbiguous]),
+        Route::get("/api/v1/runs/{run}/why", "why_run", life::why)
+            .about("runs", "Says why a run is not where it is to be: what each instance lacks, since when, until when")
+            .json::<Why>(200, "The first milestone that each instance lacks")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::put("/api/v1/runs/{run}/lease", "set_lease", life::set_lease)
+            .about("runs", "Says how long a run lives: one of `seconds` from now, `end`, and `never`")
+            .takes::<LeaseRequest>()
+            .json::<RunDetail>(200, "The run with its new `lease_end`")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidValue, InvalidRequest, MediaType, TooLarge]),
+        Route::post("/api/v1/runs/{run}/abandon", "abandon_run", life::abandon)
+            .about("runs", "Gives up on machines that cannot be removed: the run ends, and `left` says what it leaves")
+            .json::<RunDetail>(200, "The run as it has ended")
+            .fails(&[RunNotFound, RunAmbiguous, RunEnded, Conflict]),
         Route::post("/api/v1/runs/{run}/abort", "abort_run", runs::abort)
             .about("runs", "Aborts a run. The first reason counts")
             .takes::<AbortRequest>()
@@ -153,6 +180,68 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/update", "update_run", update::update)
+            .about("operations", "Updates a run to another version of its module: only what differs is touched")
+            .header("Idempotency-Key", KEY)
+            .takes::<UpdateRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done and why, where only that was asked")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidLaunch,
+                InvalidValue,
+                Conflict,
+                KeyReused,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
+            .about("operations", "Powers machines off; disks, names and values stay")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/start", "start_machines", operations::start)
+            .about("operations", "Powers machines on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/reboot", "reboot_machines", operations::reboot)
+            .about("operations", "Powers machines off and on again; done when they are ready")
+            .header("Idempotency-Key", KEY)
+            .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/save", "save_run", save::save)
+            .about(
+                "operations",
+                "Saves scripts that were edited for a retry, and have succeeded, as a version of the module",
+            )
+            .takes::<SaveRequest>()
+            .json::<SavedModule>(201, "The version that was made")
+            .json::<SavedModule>(200, "The latest version, which says the same already")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                ModuleNotFound,
+                InvalidModule,
+                InvalidValue,
+                Conflict,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+                StorageFull,
+            ]),
         Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
             .about("operations", "Lists what was asked of a run since it was Ready")
             .json::<Page<OperationInfo>>(200, "All of them, oldest first")
@@ -218,12 +307,45 @@ fn of_parameters() -> Vec<Route> {
     ]
 }
 
+fn of_meetings() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/runs/{run}/barriers", "list_barriers", meetings::barriers)
+            .about("meetings", "Lists the barriers of a run with who has arrived")
+            .json::<Page<BarrierInfo>>(200, "All of them, by name")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::post("/api/v1/runs/{run}/barriers/{name}", "wait_at_barrier", meetings::meet)
+            .about("meetings", "Waits until a barrier opens; with `count`, arrives there first")
+            .takes::<BarrierRequest>()
+            .json::<BarrierInfo>(200, "It is open")
+            .fails(&[
+                RunNotFound,
+                RunAmbiguous,
+                InvalidValue,
+                WaitTimeout,
+                Aborted,
+                RunEnded,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+            ]),
+        Route::get("/api/v1/runs/{run}/leads", "list_leads", meetings::leads)
+            .about("meetings", "Lists which instances lead, and since when")
+            .json::<Page<LeadInfo>>(200, "All of them, by name")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::delete("/api/v1/runs/{run}/leads/{name}", "end_lead", meetings::end_lead)
+            .about("meetings", "Takes a lead away from its leader; the instance that has waited longest gets it")
+            .empty(204, "That instance does not lead any more")
+            .fails(&[RunNotFound, RunAmbiguous, InvalidValue, InvalidRequest]),
+    ]
+}
+
 fn of_output() -> Vec<Route> {
     vec![
         Route::get("/api/v1/runs/{run}/logs/{instance}", "list_logs", logs::list)
             .about("output", "Lists the steps of an instance with how much each has printed")
+            .query::<logs::ListQuery>()
             .json::<Vec<LogInfo>>(200, "Its steps in order")
-            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, InvalidRequest]),
+            .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/logs/{instance}/{index}", "show_log", logs::show)
             .about("output", "What a step has printed, standard output and errors as they came")
             .query::<logs::LogQuery>()

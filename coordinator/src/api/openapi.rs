@@ -17,9 +17,10 @@ use super::{
 };
 
 /// What the parts of paths mean.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("run", "The id of the run, or its last digits (at least 4)"),
     ("key", "The key of the parameter, such as `web.1:port`"),
+    ("name", "The name of the barrier or lead"),
     ("instance", "The node instance, such as `web.1`"),
     ("index", "The place of the step, from 0"),
     ("path", "The path of the module, optionally with `@version`"),

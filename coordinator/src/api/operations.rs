@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use slipstream_shared::{
-    api::{OperationInfo, Page, RetryRequest, ScaleRequest},
+    api::{OperationInfo, Page, PowerRequest, RetryRequest, ScaleRequest},
     event::Author,
     operation::Asked,
 };
@@ -43,6 +43,39 @@ pub(super) async fn retry(
     JsonBody(RetryRequest { instance, from, script, dry_run }): JsonBody<RetryRequest>,
 ) -> Answer {
     operate(&app, user, &run, &headers, Asked::Retry { instance, from, script }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/stop`
+pub(super) async fn stop(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Stop { instances }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/start`
+pub(super) async fn start(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Start { instances }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/reboot`
+pub(super) async fn reboot(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::Reboot { instances }, dry_run).await
 }
 
 /// `GET /api/v1/runs/{run}/operations`

@@ -33,6 +33,9 @@ pub(super) struct WaitQuery {
     /// Go on waiting when the run is aborted
     #[serde(default)]
     ignore_abort: bool,
+    /// Show the value of a secret; only to the owner of the run, without `wait`, and on record
+    #[serde(default)]
+    reveal: bool,
 }
 
 /// `GET /api/v1/runs/{run}/parameters`
@@ -49,10 +52,21 @@ pub(super) async fn list(
 /// Holds nothing but its wait, so it may be dropped when the client goes away.
 pub(super) async fn show(
     State(app): State<Shared>,
+    Extension(user): Extension<User>,
     PathOf((run, key)): PathOf<(String, String)>,
     QueryOf(query): QueryOf<WaitQuery>,
 ) -> Result<Json<Parameter>, ApiError> {
     let (run, key) = find(&app, &run, &key).await?;
+    match query.wait {
+        Some(_) if query.reveal => {
+            return Err(ApiError::new(Code::InvalidRequest, "`reveal` and `wait` do not go together"));
+        }
+        None if query.reveal => {
+            let value = run.reveal(&Author::User(user.name), &key).await?;
+            return Ok(Json(Parameter { value, ..run.parameter(&key).await? }));
+        }
+        _ => {}
+    }
     let Some(seconds) = query.wait else { return Ok(Json(run.parameter(&key).await?)) };
     let what = || format!("`{key}` was not set");
     within(&app, seconds, what, run.wait_parameter(&key, query.ignore_abort)).await.map(Json)
@@ -72,7 +86,7 @@ pub(super) async fn wait(
 }
 
 /// Waits for `done`, but neither longer than `seconds` nor longer than the coordinator runs.
-async fn within<T>(
+pub(super) async fn within<T>(
     app: &Shared,
     seconds: u64,
     what: impl FnOnce() -> String + Send,

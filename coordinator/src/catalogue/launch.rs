@@ -1,16 +1,20 @@
 //! What a person may choose at launch, checked against the module.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     api::LaunchRequest,
     id::NodeName,
     module::{Application, Layers, fields::MOST_INSTANCES, model::Count, near::did_you_mean, params::ParamDecl},
-    plan::KeepRunning,
+    parameter::{Key, ParamType},
+    plan::{KeepRunning, ParamPlan},
+    template::Template,
 };
 
+use crate::run::{lease::LONGEST, secret::Secrets};
+
 /// What is chosen at launch; what is not chosen, the module says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct LaunchOptions {
     /// Values of inputs: `name` for the run, `node:name` for the instances of a node. In a run of a single
     /// image or component both mean its machine.
@@ -25,6 +29,18 @@ pub struct LaunchOptions {
     pub keep_running: Option<KeepRunning>,
     /// From launch to Ready, in seconds.
     pub timeout: Option<u64>,
+    /// How long the run lives, in seconds.
+    pub lease: Option<u64>,
+    /// The run has begun: secrets that were chosen for it then are no part of this, and not missing.
+    pub begun: bool,
+}
+
+impl fmt::Debug for LaunchOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the values: some are secret.
+        let set: Vec<&String> = self.set.keys().collect();
+        f.debug_struct("LaunchOptions").field("set", &set).field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 impl From<&LaunchRequest> for LaunchOptions {
@@ -36,6 +52,8 @@ impl From<&LaunchRequest> for LaunchOptions {
             count: request.count.clone(),
             keep_running: request.keep_running,
             timeout: request.timeout,
+            lease: request.lease,
+            begun: false,
         }
     }
 }
@@ -49,6 +67,8 @@ pub(super) struct Chosen<'a> {
     pub(super) nodes: BTreeMap<(&'a str, &'a str), &'a str>,
     /// Why this cannot be launched.
     pub(super) reasons: Vec<String>,
+    /// Values of secrets, which are no part of the plan.
+    pub(super) secrets: Secrets,
 }
 
 impl<'a> Chosen<'a> {
@@ -59,7 +79,13 @@ impl<'a> Chosen<'a> {
         nodes: &BTreeMap<NodeName, Layers<'_>>,
         application: Option<&Application>,
     ) -> Self {
-        let mut chosen = Chosen { options, run: BTreeMap::new(), nodes: BTreeMap::new(), reasons: Vec::new() };
+        let mut chosen = Chosen {
+            options,
+            run: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            reasons: Vec::new(),
+            secrets: Secrets::default(),
+        };
         for (key, value) in &options.set {
             if let Err(reason) = chosen.set(key, value, nodes, application) {
                 chosen.reasons.push(reason);
@@ -73,6 +99,9 @@ impl<'a> Chosen<'a> {
         }
         if options.timeout == Some(0) {
             chosen.reasons.push("a timeout of 0 s leaves no time to start".to_owned());
+        }
+        if options.lease.is_some_and(|lease| lease == 0 || lease > LONGEST) {
+            chosen.reasons.push(format!("a lease has 1 to {LONGEST} s (ten years)"));
         }
         chosen
     }
@@ -107,6 +136,28 @@ impl<'a> Chosen<'a> {
         fits(key, value, declared)?;
         self.nodes.insert((node, name), value);
         Ok(())
+    }
+
+    /// True for an input that somebody has to choose.
+    pub(super) fn lacks(&self, declared: &ParamDecl) -> bool {
+        let known = declared.generate.is_some() || self.options.begun && declared.kind == ParamType::Secret;
+        declared.required && !known
+    }
+
+    /// A parameter of the plan, `set` being what was chosen for it. A secret is kept apart, by its key.
+    pub(super) fn param(
+        &mut self,
+        key: Key,
+        declared: &ParamDecl,
+        set: Option<&str>,
+        value: Option<Template>,
+    ) -> ParamPlan {
+        let ParamDecl { kind, limits, help, generate, .. } = declared;
+        let secret = set.filter(|_| *kind == ParamType::Secret);
+        self.secrets.0.extend(secret.map(|value| (key, value.to_owned())));
+        let value = if secret.is_some() { None } else { value };
+        let generate = generate.filter(|_| secret.is_none() && value.is_none());
+        ParamPlan { kind: kind.clone(), value, limits: limits.clone(), generate, help: help.clone() }
     }
 
     /// The cloud of a node, `preferred` being what its module says.

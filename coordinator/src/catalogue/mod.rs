@@ -22,7 +22,7 @@ use slipstream_shared::{
 };
 
 use self::error::invalid;
-pub use self::{error::CatalogueError, launch::LaunchOptions};
+pub use self::{error::CatalogueError, launch::LaunchOptions, plan::Prepared};
 use crate::{
     seam::Millis,
     store::{Backend, Batch, StoreError, layout},

@@ -15,20 +15,20 @@
 use std::collections::BTreeMap;
 
 use slipstream_shared::{
-    id::NodeName,
+    id::{InstanceId, NodeName},
     module::{
         Application, Body, Draft, Layers, Module, Node, Used,
-        model::{Component, Count, Packages, ScriptDecl},
-        params::ParamDecl,
+        model::{Component, Count, InstanceDecl, Packages, ScriptDecl},
     },
     operation::{Bounds, Hook},
-    plan::{Category, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
+    parameter::{Key, ParamType},
+    plan::{Category, InstancePlan, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
     predefined::{self, Level, Since},
     template::{Owner, Reference, Template},
 };
 
 use super::{Catalogue, CatalogueError, LaunchOptions, error::invalid, launch::Chosen};
-use crate::store::MAX_VALUE;
+use crate::{run::secret::Secrets, store::MAX_VALUE};
 
 /// The largest plan: it is kept with the event that begins a run, in one record of the store.
 const MAX_PLAN: usize = MAX_VALUE - 64 * 1024;
@@ -41,13 +41,21 @@ const ONE: Count = Count { default: 1, min: 1, max: 1 };
 type Params = BTreeMap<String, ParamPlan>;
 
 impl Catalogue {
-    /// The plan of a run of `target`, which is `path` or `path@version`.
+    /// The plan of a run of `target`, without the secrets chosen for it; see [`Catalogue::prepare`].
+    ///
+    /// # Errors
+    /// As [`Catalogue::prepare`].
+    pub async fn resolve(&self, target: &str, options: &LaunchOptions) -> Result<Plan, CatalogueError> {
+        self.prepare(target, options).await.map(|prepared| prepared.plan)
+    }
+
+    /// What a run of `target`, which is `path` or `path@version`, needs to begin.
     ///
     /// # Errors
     /// [`CatalogueError::NotFound`] or [`CatalogueError::NoVersion`]; [`CatalogueError::Invalid`] where a
     /// module that it uses no longer fits; [`CatalogueError::Launch`] with everything that is wrong with
     /// the options.
-    pub async fn resolve(&self, target: &str, options: &LaunchOptions) -> Result<Plan, CatalogueError> {
+    pub async fn prepare(&self, target: &str, options: &LaunchOptions) -> Result<Prepared, CatalogueError> {
         let stored = self.get(target).await?;
         let origin = stored.to_string();
         let mut draft = Draft::read(&stored.source).map_err(|problems| invalid(&origin, problems))?;
@@ -57,7 +65,16 @@ impl Catalogue {
     }
 }
 
-fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> Result<Plan, Vec<String>> {
+/// A run that can begin.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What it is going to do.
+    pub plan: Plan,
+    /// The secrets that were chosen for it: no part of the plan, for that is stored and shown as it is.
+    pub secrets: Secrets,
+}
+
+fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> Result<Prepared, Vec<String>> {
     let application = match &module.body {
         Body::Project => return Err(vec!["it is a project, launch one of the modules in it".to_owned()]),
         Body::Image(_) | Body::Component(_) => None,
@@ -87,7 +104,7 @@ fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> 
     if size > MAX_PLAN {
         chosen.reasons.push(format!("its scripts and values make a plan of {size} bytes, the limit is {MAX_PLAN}"));
     }
-    if chosen.reasons.is_empty() { Ok(plan) } else { Err(chosen.reasons) }
+    if chosen.reasons.is_empty() { Ok(Prepared { plan, secrets: chosen.secrets }) } else { Err(chosen.reasons) }
 }
 
 /// What each node is made of; a single image or component is the node `machine`.
@@ -105,18 +122,25 @@ fn policy(application: Option<&Application>, options: &LaunchOptions) -> Policy 
     let default = Policy::default();
     let keep_running = options.keep_running.or(application.and_then(|a| a.keep_running));
     let timeout = options.timeout.or(application.and_then(|a| a.timeout));
-    Policy { keep_running: keep_running.unwrap_or(default.keep_running), timeout: timeout.unwrap_or(default.timeout) }
+    Policy {
+        keep_running: keep_running.unwrap_or(default.keep_running),
+        timeout: timeout.unwrap_or(default.timeout),
+        start: application.map(|a| a.start).unwrap_or_default(),
+        on_failure: application.map(|a| a.on_failure).unwrap_or_default(),
+        lease: options.lease.or(application.and_then(|a| a.lease)),
+    }
 }
 
 /// The inputs of the run, with the values chosen for them.
 fn run_wide(application: &Application, chosen: &mut Chosen<'_>) -> Params {
     let mut params = Params::new();
     for (name, declared) in &application.params {
-        let value = chosen.run.get(name.as_str()).map(|v| Template::literal(v)).or_else(|| declared.default.clone());
-        if declared.required && value.is_none() {
+        let set = chosen.run.get(name.as_str()).copied();
+        let value = set.map(Template::literal).or_else(|| declared.default.clone());
+        if value.is_none() && chosen.lacks(declared) {
             chosen.reasons.push(format!("the input `{name}` needs a value"));
         }
-        params.insert(name.clone(), param(declared, value));
+        params.insert(name.clone(), chosen.param(Key::run(name), declared, set, value));
     }
     params
 }
@@ -160,6 +184,10 @@ impl Planner<'_> {
             bounds: self.bounds(),
             hooks: self.hooks(),
             ready: ready.map(|r| ReadyPlan { check: r.check.clone(), within: r.within, every: r.every }),
+            instances: self.instances(chosen),
+            tolerate: self.node.map_or(0, |n| n.tolerate),
+            on_silent: self.node.map(|n| n.on_silent).unwrap_or_default(),
+            imported: false,
         }
     }
 
@@ -177,28 +205,60 @@ impl Planner<'_> {
         format!("`{}`: the image `{image}` has no identifier for the cloud `{cloud}` (it has: {clouds})", self.name)
     }
 
+    /// What differs for single instances; what was chosen at launch for the node is the same for all.
+    fn instances(&self, chosen: &Chosen<'_>) -> BTreeMap<InstanceId, InstancePlan> {
+        let instances = self.node.into_iter().flat_map(|node| &node.instances);
+        let plan = |(index, instance): (&u32, &InstanceDecl)| {
+            let values = instance.values.iter().filter(|(name, _)| self.set(chosen, name).is_none());
+            let params = values.map(|(name, value)| (name.clone(), value.value.clone())).collect();
+            (InstanceId::new(self.name.clone(), *index), InstancePlan { params })
+        };
+        instances.map(plan).collect()
+    }
+
     /// Declared parameters with their values, and the inputs of the run as parameters of each instance.
     fn params(&self, chosen: &mut Chosen<'_>) -> Params {
         let mut params = Params::new();
         for (name, param) in self.layers.params() {
-            let value = self.set(chosen, name).or_else(|| param.value.cloned());
-            if param.declared.required && value.is_none() {
+            let set = self.set(chosen, name);
+            let value = set.map(Template::literal).or_else(|| param.value.cloned());
+            if value.is_none() && chosen.lacks(param.declared) {
                 chosen.reasons.push(format!("the input `{}:{name}` needs a value", self.name));
             }
-            params.insert((*name).to_owned(), self::param(param.declared, value));
+            let key = Key::node(self.name, name);
+            params.insert((*name).to_owned(), chosen.param(key, param.declared, set, value));
         }
         for (name, declared) in self.run {
-            if !params.contains_key(name) {
-                let value = self.set(chosen, name).or_else(|| format!("${{ss.{name}}}").parse().ok());
-                params.insert(name.clone(), ParamPlan { value, ..declared.clone() });
+            if params.contains_key(name) {
+                continue;
             }
+            let set = self.set(chosen, name);
+            if declared.kind == ParamType::Secret && !self.binds(name) {
+                let unused = set.map(|_| format!("`{}:{name}`: nothing in that node reads this secret", self.name));
+                chosen.reasons.extend(unused);
+                continue;
+            }
+            let secret = set.filter(|_| declared.kind == ParamType::Secret);
+            chosen.secrets.0.extend(secret.map(|value| (Key::node(self.name, name), value.to_owned())));
+            let value = match set {
+                Some(_) if secret.is_some() => None,
+                Some(text) => Some(Template::literal(text)),
+                None => format!("${{ss.{name}}}").parse().ok(),
+            };
+            params.insert(name.clone(), ParamPlan { value, generate: None, ..declared.clone() });
         }
         params
     }
 
     /// The value chosen at launch.
-    fn set(&self, chosen: &Chosen<'_>, name: &str) -> Option<Template> {
-        chosen.nodes.get(&(self.name.as_str(), name)).map(|value| Template::literal(value))
+    fn set<'c>(&self, chosen: &Chosen<'c>, name: &str) -> Option<&'c str> {
+        chosen.nodes.get(&(self.name.as_str(), name)).copied()
+    }
+
+    /// Whether the instances of the node get a secret of the run: only where the node is written in place, as
+    /// part of the application, and speaks of it. Others declare a parameter with a reference to it.
+    fn binds(&self, name: &str) -> bool {
+        self.node.is_some_and(|node| !node.uses) && self.layers.speaks_of(name)
     }
 
     fn steps(&self, params: &Params, chosen: &mut Chosen<'_>) -> Vec<StepPlan> {
@@ -288,13 +348,12 @@ impl Planner<'_> {
             Owner::Own => (predefined(Level::Instance).or(predefined(Level::Node)), params),
         };
         let value = || values.get(name).and_then(|p| p.value.as_ref());
-        found.unwrap_or_else(|| value().is_some_and(|text| self.is_early(text, params, depth)))
+        let mut variants = self.layers.variants(name).filter(|_| reference.owner == Owner::Own);
+        found.unwrap_or_else(|| {
+            value().is_some_and(|text| self.is_early(text, params, depth))
+                && variants.all(|text| self.is_early(&text.value, params, depth))
+        })
     }
-}
-
-fn param(declared: &ParamDecl, value: Option<Template>) -> ParamPlan {
-    let ParamDecl { kind, limits, help, .. } = declared;
-    ParamPlan { kind: kind.clone(), value, limits: limits.clone(), help: help.clone() }
 }
 
 fn step(name: &str, origin: &str, script: &ScriptDecl, env: &BTreeMap<String, Template>) -> StepPlan {

@@ -514,3 +514,92 @@ async fn the_examples_can_be_saved_and_launched() {
         assert!(!apache.report.is_empty() && plan.outputs.contains_key("url"));
     }
 }
+
+#[tokio::test]
+async fn a_secret_is_bound_where_a_node_speaks_of_it_and_is_no_part_of_the_plan() {
+    let component =
+        ("component", "apps/worker", "image: images/base\nparams: {token: {type: secret, required: true}}\ndeploy: x");
+    let body = r#"params:
+  db_password: { type: secret, generate: 24 }
+  admin: { type: secret, required: true }
+nodes:
+  mysql:
+    image: images/base
+    cloud: local
+    deploy: mysql -e "IDENTIFIED BY '$(ss-get db_password)'"
+  cache:
+    image: images/base
+    cloud: local
+    deploy: echo my_db_password db_password.old
+  worker:
+    use: apps/worker
+    cloud: local
+    params: { token: "${ss.db_password}" }
+  other:
+    use: apps/worker
+    cloud: local
+    count: 2
+"#;
+    let catalogue = with(&[BASE, component, ("application", "apps/lamp", body)]).await;
+    let launch = |pairs: &[(&str, &str)]| LaunchOptions {
+        set: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        ..LaunchOptions::default()
+    };
+    let error = catalogue.prepare("apps/lamp", &launch(&[])).await.expect_err("something is missing").to_string();
+    assert!(error.contains("the input `admin` needs a value; the input `other:token` needs a value"), "{error}");
+    let error = catalogue.prepare("apps/lamp", &launch(&[("cache:db_password", "canary")])).await.expect_err("unused");
+    let error = error.to_string();
+    assert!(error.contains("`cache:db_password`: nothing in that node reads this secret"), "{error}");
+    assert!(!error.contains("canary"), "{error}");
+    let options = launch(&[("admin", "canary-1"), ("other:token", "canary-2"), ("mysql:db_password", "canary-3")]);
+    let prepared = catalogue.prepare("apps/lamp", &options).await.expect("can be launched");
+    let text = serde_json::to_string(&prepared.plan).unwrap() + &format!("{prepared:?} {options:?}");
+    assert!(!text.contains("canary"), "{text}");
+    let chosen: Vec<String> = prepared.secrets.0.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    assert_eq!(chosen, ["ss:admin canary-1", "mysql:db_password canary-3", "other:token canary-2"]);
+    let plan = &prepared.plan;
+    assert_eq!((plan.params["db_password"].generate, plan.params["admin"].generate), (Some(24), None));
+    let value = |name: &str, param: &str| {
+        let param = node(plan, name).params.get(param)?;
+        Some((param.kind.clone(), param.value.as_ref().map(ToString::to_string)))
+    };
+    let bound = |text: Option<&str>| Some((ParamType::Secret, text.map(str::to_owned)));
+    assert_eq!(value("mysql", "db_password"), bound(None), "it has a value of its own");
+    assert_eq!(value("worker", "token"), bound(Some("${ss.db_password}")));
+    assert_eq!(value("other", "token"), bound(None));
+    for (name, param) in [("cache", "db_password"), ("mysql", "admin"), ("worker", "db_password")] {
+        assert_eq!(value(name, param), None, "{name} does not bind {param}");
+    }
+}
+
+#[tokio::test]
+async fn single_instances_have_values_of_their_own_unless_the_launch_says_otherwise() {
+    let body = r#"nodes:
+  db: { image: images/base, cloud: local, publish: { name: { default: db } } }
+  web:
+    image: images/base
+    cloud: local
+    count: { default: 2, max: 4 }
+    params: { port: { type: port, default: 80 }, role: { default: follower } }
+    env: { ROLE: "${role}", PORT: "${port}" }
+    install: x
+    instances:
+      1: { params: { role: "leader of ${db.name}" } }
+      3: { params: { port: 83 } }
+"#;
+    let catalogue = with(&[BASE, ("application", "apps/roles", body)]).await;
+    let plan = catalogue.resolve("apps/roles", &LaunchOptions::default()).await.unwrap();
+    let web = node(&plan, "web");
+    let own = |web: &NodePlan, id: &str, name: &str| {
+        web.instances.get(&id.parse().unwrap()).and_then(|i| i.params.get(name)).map(ToString::to_string)
+    };
+    assert_eq!(own(web, "web.1", "role").as_deref(), Some("leader of ${db.name}"));
+    assert_eq!(own(web, "web.3", "port").as_deref(), Some("83"), "also of one that is not there yet");
+    let install = web.steps.iter().find(|step| step.step == "install").unwrap();
+    assert_eq!(install.env.keys().collect::<Vec<_>>(), ["PORT"], "one of them waits for another node");
+    let set = [("web:role".to_owned(), "all".to_owned())].into();
+    let plan = catalogue.resolve("apps/roles", &LaunchOptions { set, ..LaunchOptions::default() }).await.unwrap();
+    assert_eq!(own(node(&plan, "web"), "web.1", "role"), None);
+    let back: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(back, plan, "as it is kept with the run");
+}

@@ -29,6 +29,11 @@ pub(super) trait Subject: Sync {
     /// Asserts that nothing of a released run is left anywhere.
     async fn assert_clean(&self, run: RunId);
 
+    /// Whether what is stopped can be started: its image has a disk.
+    fn keeps_disks(&self) -> bool {
+        true
+    }
+
     /// How long a machine may take to run or to be gone.
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
@@ -42,6 +47,7 @@ pub(super) async fn check(subject: &dyn Subject, seed: u8) {
     machines_outlive_the_connector(subject, RunId::new(2, [seed + 1; 10])).await;
     names_that_differ_in_case_do_not_collide(subject, RunId::new(3, [seed + 2; 10])).await;
     what_a_crash_left_is_made_again_or_removed(subject, RunId::new(4, [seed + 3; 10])).await;
+    a_stopped_machine_is_the_same_when_it_is_started(subject, RunId::new(6, [seed + 5; 10])).await;
     unknown_things_are_no_error(subject, RunId::new(5, [seed + 4; 10])).await;
 }
 
@@ -110,6 +116,34 @@ async fn what_a_crash_left_is_made_again_or_removed(subject: &dyn Subject, run: 
     release(subject, run).await;
 
     assert!(subject.interrupt(&request).await);
+    release(subject, run).await;
+}
+
+async fn a_stopped_machine_is_the_same_when_it_is_started(subject: &dyn Subject, run: RunId) {
+    let cloud = subject.open();
+    if !cloud.can_power() || !subject.keeps_disks() {
+        return;
+    }
+    let machine = cloud.launch(&request(subject, run, "web.1", 1)).await.expect("launched");
+    let before = running(subject, run, &machine).await;
+    for _ in 0..2 {
+        for _ in 0..2 {
+            subject.open().power(run, &machine, false).await.expect("off, or off already");
+        }
+        eventually(subject, "stop", async || {
+            let found = subject.open().find(run).await.expect("found");
+            let seen = found.into_iter().find(|seen| seen.machine == machine).expect("still there");
+            (seen.state == MachineState::Stopped).then_some(())
+        })
+        .await;
+        for _ in 0..2 {
+            subject.open().power(run, &machine, true).await.expect("on, or on already");
+        }
+        assert_eq!(running(subject, run, &machine).await, before, "the same machine");
+    }
+    cloud.power(run, &machine, false).await.expect("off");
+    terminate(subject, run, &machine).await;
+    cloud.power(run, &machine, true).await.expect_err("gone");
     release(subject, run).await;
 }
 

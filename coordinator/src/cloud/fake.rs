@@ -90,6 +90,9 @@ struct State {
     /// How often anybody asked what there is.
     asked: u32,
     terminations: VecDeque<CloudError>,
+    /// Why nobody can reach it now.
+    unreachable: Option<CloudError>,
+    switches: VecDeque<CloudError>,
     machines: BTreeMap<String, Machine>,
     launched: BTreeMap<AttemptKey, u32>,
     count: u32,
@@ -145,6 +148,16 @@ impl World {
     /// Makes the next termination fail that does not yet.
     pub fn fail_terminate(&self, error: CloudError) {
         self.state().terminations.push_back(error);
+    }
+
+    /// Makes every call fail from now on, until it is none again.
+    pub fn set_unreachable(&self, why: Option<CloudError>) {
+        self.state().unreachable = why;
+    }
+
+    /// Makes the next powering on or off fail that does not yet.
+    pub fn fail_power(&self, error: CloudError) {
+        self.state().switches.push_back(error);
     }
 
     /// Tells of every machine that begins to run from now on. There is one listener; the last one wins.
@@ -313,6 +326,9 @@ impl Connector for World {
     async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
         let (now, mut state) = (self.seam.now(), self.state());
         state.bury(now);
+        if let Some(error) = &state.unreachable {
+            return Err(error.clone());
+        }
         let fault = state.launches.pop_front();
         match &fault {
             Some(Fault::Refuse(error)) => {
@@ -345,7 +361,7 @@ impl Connector for World {
         let (now, mut state) = (self.seam.now(), self.state());
         state.bury(now);
         state.asked += 1;
-        if let Some(error) = state.finds.pop_front() {
+        if let Some(error) = state.unreachable.clone().or_else(|| state.finds.pop_front()) {
             return Err(error);
         }
         let seen = state.machines.iter().filter(|(_, machine)| machine.key.run == run && machine.visible <= now);
@@ -354,7 +370,7 @@ impl Connector for World {
 
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError> {
         let (now, mut state) = (self.seam.now(), self.state());
-        if let Some(error) = state.terminations.pop_front() {
+        if let Some(error) = state.unreachable.clone().or_else(|| state.terminations.pop_front()) {
             return Err(error);
         }
         let gone = now + millis(state.habits.linger);
@@ -366,8 +382,38 @@ impl Connector for World {
         Ok(())
     }
 
-    async fn release(&self, _run: RunId) -> Result<(), CloudError> {
+    fn can_power(&self) -> bool {
+        true
+    }
+
+    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
+        let (now, mut state) = (self.seam.now(), self.state());
+        if let Some(error) = state.switches.pop_front() {
+            return Err(error);
+        }
+        let boot = state.habits.boot;
+        let found = state.machines.get_mut(machine).filter(|found| found.key.run == run && found.gone.is_none());
+        let Some(found) = found else {
+            return Err(CloudError::Permanent(format!("there is no machine {machine}")));
+        };
+        match (on, found.halted.is_some()) {
+            (false, false) => {
+                found.halted = Some(MachineState::Stopped);
+                found.ended.cancel();
+            }
+            (true, true) => {
+                (found.halted, found.ended) = (None, CancellationToken::new());
+                found.runs = now + millis(boot);
+                drop(state);
+                self.begin(machine.to_owned(), boot);
+            }
+            _ => {}
+        }
         Ok(())
+    }
+
+    async fn release(&self, _run: RunId) -> Result<(), CloudError> {
+        self.state().unreachable.clone().map_or(Ok(()), Err)
     }
 
     async fn console(&self, run: RunId, machine: &str) -> Result<Option<String>, CloudError> {

@@ -65,6 +65,17 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// returns, the machine may still be on its way out: [`Connector::find`] tells.
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError>;
 
+    /// Whether machines of this cloud can be stopped and started: [`Connector::power`].
+    fn can_power(&self) -> bool {
+        false
+    }
+
+    /// Powers a machine on, or off so that its disk and its identity stay. One that is so already is a
+    /// success. When this returns, it may still be on its way: [`Connector::find`] tells.
+    async fn power(&self, _run: RunId, machine: &str, _on: bool) -> Result<(), CloudError> {
+        Err(CloudError::Permanent(format!("a cloud of kind `{}` cannot stop and start {machine}", self.kind())))
+    }
+
     /// Removes what the machines of a run shared (networks, groups). Called when no machine is left;
     /// idempotent.
     async fn release(&self, run: RunId) -> Result<(), CloudError>;

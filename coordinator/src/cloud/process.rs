@@ -36,6 +36,8 @@ pub(super) const KIND: Kind = Kind { name: "process", keys: &["agent"], open };
 const HOST: &str = "host";
 const AGENT: &str = "slipstream-agent";
 const USER_DATA: &str = "user-data";
+/// The variable that stands for the boot of a machine, to its agent.
+const BOOT: &str = "SLIPSTREAM_BOOT";
 const LOG: &str = "agent.log";
 /// How long an agent and its scripts have to end before they are killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -107,6 +109,19 @@ impl Connector for ProcessCloud {
         Ok(())
     }
 
+    fn can_power(&self) -> bool {
+        true
+    }
+
+    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
+        if !on {
+            return self.host.power_off(run, machine, GRACE).await;
+        }
+        let (agent, marker) = (self.agent()?, self.host.marker(run, machine));
+        let start = |machine: Machine| blocking(move || start(&agent, &machine, &marker));
+        self.host.power_on(run, machine, start).await
+    }
+
     async fn release(&self, run: RunId) -> Result<(), CloudError> {
         self.host.release(run).await
     }
@@ -147,7 +162,7 @@ fn claim(request: &LaunchRequest, folders: &Folders, addresses: &Addresses) -> R
     let used = addresses.get_or_insert_default();
     let private = address(&format!("{}/{}", request.key.run, request.name), used);
     let (key, image) = (request.key.clone(), request.image.clone());
-    let record = Record { key, image, digest: None, private, ssh_port: None };
+    let record = Record { key, image, digest: None, private, ssh_port: None, size: request.size.clone() };
     let machine = folders.claim(&request.name, record, |dir| {
         let file = dir.join(USER_DATA);
         write_atomic(&file, user_data.as_bytes()).map_err(|e| failed("write", &file, &e))
@@ -176,6 +191,7 @@ fn start(agent: &Path, machine: &Machine, marker: &Marker) -> Result<i32, CloudE
         .envs(["PATH", "LANG"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .env("HOME", dir)
         .env(Marker::VARIABLE, marker.to_string())
+        .env(BOOT, next_boot(dir)?)
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(out)
@@ -187,11 +203,21 @@ fn start(agent: &Path, machine: &Machine, marker: &Marker) -> Result<i32, CloudE
     child.id().and_then(|id| id.try_into().ok()).ok_or_else(|| CloudError::Transient("the agent has no pid".to_owned()))
 }
 
+/// Tells one start of a machine from the next, since all of them have the boot of this host.
+fn next_boot(dir: &Path) -> Result<String, CloudError> {
+    let file = dir.join("boots");
+    let last: u64 = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let next = (last + 1).to_string();
+    write_atomic(&file, next.as_bytes()).map_err(|e| failed("write", &file, &e))?;
+    Ok(next)
+}
+
 fn observe(machine: Machine, life: Life) -> Observed {
     let state = match life {
         Life::Starting => MachineState::Pending,
         Life::Running(_) => MachineState::Running,
         Life::Terminating => MachineState::Terminating,
+        Life::Ended if machine.is_stopped() => MachineState::Stopped,
         Life::Ended => MachineState::Failed(format!("the agent has ended; {}", last_words(&machine.dir.join(LOG)))),
     };
     let address = Some(machine.record.private.to_string());

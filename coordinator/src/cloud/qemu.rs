@@ -42,6 +42,8 @@ const PIDFILE: &str = "pid";
 const QMP: &str = "qmp.sock";
 /// QEMU ends at once when asked: what its guest still does does not matter.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a guest has to power off by itself.
+const POWER_OFF: Duration = Duration::from_secs(60);
 /// What the user network's address of this host is to a guest.
 const THIS_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
@@ -136,6 +138,25 @@ impl Connector for QemuCloud {
         self.switches.stop_unused(&self.host, run).await
     }
 
+    fn can_power(&self) -> bool {
+        true
+    }
+
+    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
+        let found = self.host.get(run, machine).await?;
+        let found = found.ok_or_else(|| CloudError::Permanent(format!("there is no machine {machine}")))?;
+        if !found.dir.join(DISK).exists() {
+            let image = &found.record.image;
+            return Err(CloudError::Permanent(format!("image `{image}` has no disk: a stop would lose the machine")));
+        }
+        if !on {
+            // A guest that listens to its power button writes what it has; one that does not is cut off.
+            monitor::power_off(&found.dir, POWER_OFF).await;
+            return self.host.power_off(run, machine, GRACE).await;
+        }
+        self.start_again(run, found).await
+    }
+
     async fn release(&self, run: RunId) -> Result<(), CloudError> {
         self.switches.stop_unused(&self.host, run).await?;
         self.host.release(run).await
@@ -150,6 +171,25 @@ impl Connector for QemuCloud {
 }
 
 impl QemuCloud {
+    /// Starts the QEMU of a machine that has run before, on the disk it has.
+    async fn start_again(&self, run: RunId, machine: Machine) -> Result<(), CloudError> {
+        let (images, wanted) = (self.images.clone(), machine.record.image.clone());
+        let image = blocking(move || Image::find(&images, &wanted)).await?;
+        let accel = self.accel.choose(&self.qemu, &image).await?;
+        let size = machine.record.size.clone();
+        let memory = image.memory(&size)?;
+        let mac = mac(self.network.ordinal(machine.record.private));
+        let start = async |machine: Machine| {
+            let network = self.switches.start(&self.host, run).await?;
+            let marker = self.host.marker(run, &machine.name);
+            let cpus = size.cpu.unwrap_or(1).max(1);
+            Start { qemu: &self.qemu, accel, image, memory, cpus, disk: size.disk, mac, network, marker, machine }
+                .run()
+                .await
+        };
+        self.host.power_on(run, &machine.name.clone(), start).await
+    }
+
     /// What the machine is told, with the address of its second interface.
     fn context(&self, request: &LaunchRequest) -> Result<Context, CloudError> {
         let mut context = request.user_data.0.clone();
@@ -174,6 +214,7 @@ fn claim(
         digest: Some(image.digest.clone()),
         private,
         ssh_port: Some(free_port()?),
+        size: request.size.clone(),
     };
     let meta_data = format!(
         "instance-id: {}-{}-{}\nlocal-hostname: {}\n",
@@ -191,6 +232,7 @@ async fn observe(machine: Machine, life: Life) -> Observed {
         Life::Starting => MachineState::Pending,
         Life::Terminating => MachineState::Terminating,
         Life::Running(_) => monitor::state(&machine.dir).await,
+        Life::Ended if machine.is_stopped() => MachineState::Stopped,
         // QEMU removes this file when it ends by itself, because the guest has powered off.
         Life::Ended if machine.dir.join(PIDFILE).exists() => {
             MachineState::Failed(format!("its QEMU was killed; {}", last_words(&machine.dir.join(CONSOLE))))
@@ -261,6 +303,11 @@ impl std::str::FromStr for Network {
 }
 
 impl Network {
+    /// The number that has an address.
+    fn ordinal(self, address: Ipv4Addr) -> u32 {
+        u32::from(address) - self.base
+    }
+
     fn address(self, ordinal: u32) -> Result<Ipv4Addr, CloudError> {
         // The last address is for broadcasts.
         let room = (1_u32 << (32 - self.prefix)) - 2;

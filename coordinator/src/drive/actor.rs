@@ -26,6 +26,7 @@ use super::{
     clock::Clock,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    secrets,
     silence::Silence,
     waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
     watch::Watches,
@@ -46,7 +47,7 @@ const TURN: usize = 1024;
 const LIVE: usize = 256;
 
 /// An ended run nobody asks about is put away after so long.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// How an answer gets to who waits for it.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ pub(super) enum Answer {
 /// What is done once a turn is durable.
 pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
-    Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Started(oneshot::Sender<Result<u32, RunError>>, Result<u32, RunError>),
+    Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
     Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
     Answer(Answer, Result<Come, RunError>),
     Tell(InstanceId, Down),
@@ -111,7 +112,8 @@ pub(super) struct Actor {
 }
 
 /// Starts the actor of a run.
-pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle {
+pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHandle {
+    secrets::unlock(&world, &mut run);
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
@@ -119,9 +121,13 @@ pub(super) fn start(world: Arc<World>, journal: Journal, run: Run) -> RunHandle 
     let forgotten = Bug::ForgetLaunches.is_planted();
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended && !forgotten);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
+    let clock = Clock::new(&world.seam, &run);
+    // One that has just begun has missed nothing.
+    let listening_since = if run.seq > 1 { clock.now() } else { 0 };
+    let run = Run { listening_since, ..run };
     let actor = Actor {
         written: Some(run.summary()),
-        clock: Clock::new(&world.seam, &run),
+        clock,
         silence: Silence::new(&world.seam),
         world: Arc::clone(&world),
         journal,
@@ -190,6 +196,13 @@ impl Actor {
         self.retry.values().map(|(at, _)| *at).filter(|at| *at > now).min()
     }
 
+    /// When what has failed on a cloud is tried again; none: nothing has failed.
+    fn next_try(&self) -> Option<jiff::Timestamp> {
+        let failed = self.retry.values().filter(|(_, failures)| *failures > 0).map(|(at, _)| *at);
+        let at = failed.chain(self.watches.next_after_failure()).min()?;
+        Some(self.run.shown(at.max(self.now())))
+    }
+
     /// Ends what others wait for: they come back when the coordinator does.
     fn say_goodbye(&mut self) {
         for waiter in self.waiters.take(|_| true) {
@@ -222,17 +235,21 @@ impl Actor {
                 let result = self.change_by_user(turn, &by, &change);
                 turn.then(Effect::Reply(reply, result));
             }
+            Message::Operate { by, asked, op, reply } => {
+                let result = self.begin_operation(turn, by, &asked, op);
+                turn.then(Effect::Started(reply, result));
+            }
             Message::Write { by, write, reply } => {
                 let key = write.key.clone();
                 let result = self.change_by_user(turn, &by, &UserChange::Set(write));
                 turn.then(Effect::Written(reply, key, result));
             }
-            Message::Operate { by, asked, op, reply } => {
-                let result = self.begin_operation(turn, by, &asked, op);
-                turn.then(Effect::Started(reply, result));
-            }
             Message::Wait { conditions, ignore_abort, number, reply } => {
                 let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));
+                let _ = number.send(id);
+            }
+            Message::Meet { by, name, parties, ignore_abort, number, reply } => {
+                let id = self.meet(turn, &by, name, parties.as_ref(), ignore_abort, Answer::User(reply));
                 let _ = number.send(id);
             }
             Message::Forget(id) => drop(self.waiters.remove(id)),
@@ -250,6 +267,7 @@ impl Actor {
                 }
             }
             Message::Outcome(outcome) => self.outcome(turn, outcome),
+            Message::NextTry(reply) => drop(reply.send(self.next_try())),
         }
     }
 
@@ -275,7 +293,10 @@ impl Actor {
                 let (id, state) = (self.run.id.short(), self.run.state);
                 return Err(Refused::Gone(format!("run {id} has ended ({state})")).into());
             }
+            UserChange::EndLead(name) => self.end_lead(name)?,
             UserChange::Terminate => self.run.request_termination(),
+            UserChange::Abandon => self.run.abandon()?,
+            UserChange::Lease { seconds } => self.run.set_lease(*seconds)?,
         };
         for event in events {
             self.record(turn, by.clone(), op, event);
@@ -334,7 +355,12 @@ impl Actor {
         ignore_abort: bool,
         answer: Answer,
     ) -> WaiterId {
-        match self.run.wanted(conditions) {
+        let by = match &answer {
+            Answer::Agent(asker) => Author::Instance(asker.instance.clone()),
+            Answer::User(_) => Author::System,
+        };
+        let allowed = |wanted: Vec<_>| self.run.may_wait(&by, &wanted).map(|()| wanted);
+        match self.run.wanted(conditions).and_then(allowed) {
             Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
             Err(refused) => {
                 turn.then(Effect::Answer(answer, Err(refused.into())));
@@ -345,6 +371,7 @@ impl Actor {
 
     /// Lets everything follow that follows from what was recorded.
     fn settle(&mut self, turn: &mut Turn) {
+        self.make_up_secrets(turn);
         self.notice_silence(turn);
         loop {
             let now = self.now();
@@ -358,6 +385,7 @@ impl Actor {
                 self.record(turn, Author::System, None, event);
             }
         }
+        self.pass_leads(turn);
         self.end_waits(turn);
         self.announce_waits(turn);
     }
@@ -392,6 +420,10 @@ impl Actor {
 
     fn announce_waits(&mut self, turn: &mut Turn) {
         let (begun, ended) = self.waiters.announce(&self.run, self.now());
+        if self.run.state.is_final() {
+            // That is the last event of a run: who follows it reads no further. All waits are over with it.
+            return;
+        }
         for (instance, on) in ended {
             let came = self.run.abort.is_none();
             self.record(turn, Author::System, None, Event::WaitEnded { instance, on, came });

@@ -15,6 +15,7 @@ use super::{
     EnrolError, RunError,
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
+    lines::{LineSender, Lines, lines},
     silence::Heard,
     waiters::{Asker, Come, Target},
 };
@@ -23,14 +24,10 @@ use crate::{
     run::{Machine, Run, change::Refused, decide::BOOT_DEADLINE, expand::reason},
 };
 
-/// How many lines may be on their way to an agent before its link is given up. It comes back, asks
-/// again, and has missed nothing.
-const LINES_UNDER_WAY: usize = 16 * 1024;
-
 /// One connected agent, as the actor sees it.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) tx: mpsc::Sender<Down>,
+    pub(super) tx: LineSender,
     pub(super) generation: u64,
 }
 
@@ -45,7 +42,7 @@ pub(super) struct Links {
 #[derive(Debug)]
 pub struct AgentLink {
     /// Lines for the agent; the first is a `Hello`. It ends when the link is over.
-    pub down: mpsc::Receiver<Down>,
+    pub down: Lines,
     up: AgentUp,
 }
 
@@ -61,7 +58,7 @@ pub struct AgentUp {
 impl AgentLink {
     /// The two directions, to be used by two tasks. Dropping the second detaches the agent.
     #[must_use]
-    pub fn split(self) -> (mpsc::Receiver<Down>, AgentUp) {
+    pub fn split(self) -> (Lines, AgentUp) {
         (self.down, self.up)
     }
 
@@ -99,8 +96,9 @@ impl Links {
     /// Says something to an agent, if it is connected; gives its link up when it does not listen.
     pub(super) fn tell(&mut self, instance: &InstanceId, line: Down) {
         if let Some(link) = self.all.get(instance)
-            && link.tx.try_send(line).is_err()
+            && link.tx.send(line).is_err()
         {
+            tracing::warn!(%instance, "the agent does not read, or too slowly: its link is given up");
             self.all.remove(instance);
         }
     }
@@ -169,18 +167,18 @@ impl Actor {
         };
         self.links.generation += 1;
         let generation = self.links.generation;
-        let (tx, down) = mpsc::channel(LINES_UNDER_WAY);
+        let (tx, down) = lines();
         let coordinator = env!("CARGO_PKG_VERSION").to_owned();
         let refused = instance.refused_ops.iter().cloned().collect();
         let hello = Down::Hello { protocol: PROTOCOL, coordinator, last_op: instance.last_op, refused };
         let report = self.wants_report(id).then_some(Down::Report);
         for line in [hello, Down::Plan(Box::new(plan))].into_iter().chain(report) {
-            tx.try_send(line).map_err(|_| stopping())?;
+            tx.send(line).map_err(|_| stopping())?;
         }
         self.forget_waits_of(id);
         if let Some(old) = self.links.all.insert(id.clone(), Link { tx, generation }) {
             let reason = "the agent has connected again".to_owned();
-            let _ = old.tx.try_send(Down::Goodbye { reason, retry: true });
+            let _ = old.tx.send(Down::Goodbye { reason, retry: true });
         }
         let heard = self.silence.begin(id, &self.world.seam);
         let up = AgentUp { instance: id.clone(), generation, heard, tx: self.own.clone() };
@@ -217,6 +215,14 @@ impl Actor {
                     Err(e) => turn.then(Effect::Answer(answer, Err(Refused::Unreasonable(e.to_string()).into()))),
                 }
             }
+            Up::Barrier { id: number, name, parties, ignore_abort } => {
+                let by = Author::Instance(id.clone());
+                self.meet(turn, &by, name, Some(&parties), ignore_abort, of_agent(id, number));
+            }
+            Up::Lead { id: number, name, wait, ignore_abort } => {
+                let asker = Asker { instance: id.clone(), number };
+                self.ask_for_lead(turn, asker, name, wait, ignore_abort);
+            }
             Up::Forget { id: number } => self.waiters.withdraw(id, number),
             Up::Do { op, change } => self.change_by_agent(turn, id, op, &change),
             Up::Hello { .. } | Up::Heartbeat | Up::Log { .. } => {}
@@ -227,6 +233,8 @@ impl Actor {
         let answer = of_agent(id, number);
         let refused = if self.run.kind_of(&key).is_none() {
             Some(self.run.unknown(&key))
+        } else if let Err(denied) = self.run.may_touch(&Author::Instance(id.clone()), &key) {
+            Some(denied)
         } else {
             self.run.abort.as_ref().filter(|_| !ignore_abort).map(|a| Refused::Aborted { reason: a.reason.clone() })
         };
@@ -236,7 +244,7 @@ impl Actor {
             self.wait(turn, Target::Value(key), ignore_abort, answer);
         } else {
             let revision = self.run.stored(&key).map_or(0, |stored| stored.revision);
-            let value = self.run.value(&key);
+            let value = self.run.clear_value(&key);
             let line = match value.as_ref().err().and_then(|leaves| reason(leaves)) {
                 Some(reason) => {
                     let come = Come::Broken(reason.to_owned());
@@ -282,6 +290,7 @@ pub(super) fn reply(come: Come) -> Reply {
         Come::Value(value, revision) => Reply::Value { value: Some(value), revision },
         Come::Env(env) => Reply::Env { env },
         Come::Met(met) => Reply::Met { seq: met.seq },
+        Come::Leads(number) => Reply::Lead { number: Some(number), leader: None },
         Come::Broken(reason) => refusal(&Refused::Broken(reason).into()),
     }
 }
@@ -293,6 +302,7 @@ fn of_agent(instance: &InstanceId, number: u64) -> Answer {
 /// The instance that somebody claims to be, if its machine still counts.
 fn part_of<'a>(run: &'a Run, claim: &Claim) -> Option<&'a crate::run::Instance> {
     let instance = run.instances.get(&claim.instance)?;
-    let counts = matches!(instance.machine, Machine::Intended | Machine::Launched | Machine::Running);
+    // One whose machine is being stopped may come back: it must not believe that it is needed no longer.
+    let counts = instance.may_exist() && instance.machine != Machine::Terminating;
     (counts && instance.attempt == claim.attempt && !run.is_ending()).then_some(instance)
 }

@@ -7,6 +7,7 @@ use slipstream_shared::{
     error_chain::Chain,
     event::{Event, Record},
     link::Down,
+    operation::Asked,
 };
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
     handle::stopping,
+    secrets,
     waiters::{Asker, Come},
 };
 use crate::{
@@ -68,8 +70,8 @@ impl Actor {
         for effect in turn.effects {
             match effect {
                 Effect::Reply(to, _) => drop(to.send(Err(error.clone()))),
-                Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Started(to, _) => drop(to.send(Err(error.clone()))),
+                Effect::Written(to, ..) => drop(to.send(Err(error.clone()))),
                 Effect::Enrolled(to, _) => drop(to.send(Err(EnrolError::Unavailable(error.clone())))),
                 Effect::Answer(answer, _) => self.answer(answer, Err(error.clone())),
                 // Not acknowledged: the agent repeats its change when it connects again.
@@ -84,8 +86,11 @@ impl Actor {
         let Some(run) = self.read_again().await else { return };
         self.astray = false;
         self.waiters.recorded(&run);
-        self.run = run;
+        self.run = Run { listening_since: self.run.listening_since, ..run };
         self.written = None;
+        for waiter in self.waiters.take_barriers() {
+            self.answer(waiter.answer, Err(error.clone()));
+        }
         for read in reads {
             self.carry_out(read);
         }
@@ -100,7 +105,10 @@ impl Actor {
         let mut told = false;
         loop {
             let failed = match self.journal.load().await {
-                Ok(Some(run)) => return Some(run),
+                Ok(Some(mut run)) => {
+                    secrets::unlock(&self.world, &mut run);
+                    return Some(run);
+                }
                 Ok(None) => "the run is no longer in the store".to_owned(),
                 Err(e) => Chain(&e).to_string(),
             };
@@ -118,11 +126,11 @@ impl Actor {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(to, result) => drop(to.send(result)),
+            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Written(to, key, result) => {
                 let now = || self.run.parameter(&key).ok_or_else(|| self.run.unknown(&key).into());
                 let _ = to.send(result.and_then(|()| now()));
             }
-            Effect::Started(to, result) => drop(to.send(result)),
             Effect::Enrolled(to, result) => drop(to.send(result)),
             Effect::Answer(answer, result) => self.answer(answer, result),
             Effect::Tell(instance, line) => self.links.tell(&instance, line),
@@ -143,7 +151,7 @@ impl Actor {
             Answer::User(to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
                 Come::Broken(reason) => Err(Refused::Broken(reason).into()),
-                Come::Value(..) | Come::Env(_) => Err(stopping()),
+                Come::Value(..) | Come::Env(_) | Come::Leads(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
                 let reply = result.map_or_else(|e| refusal(&e), reply);
@@ -157,10 +165,15 @@ impl Actor {
             match &record.event {
                 Event::AbortRaised { reason, .. } => self.links.tell_all(&Down::Abort { reason: reason.clone() }),
                 Event::AbortCancelled => self.links.tell_all(&Down::AbortCancelled),
+                Event::ReplaceIntended { instance, .. } => {
+                    self.waiters.withdraw_all(instance);
+                    self.links.dismiss(instance, "this machine is being replaced");
+                }
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
                 Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }
         }

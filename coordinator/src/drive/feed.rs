@@ -33,7 +33,7 @@ impl EventFeed {
             if let Some(record) = self.ready.pop_front() {
                 self.last = record.seq;
                 self.over = matches!(&record.event, Event::StateChanged { state } if state.is_final());
-                return Some(record);
+                return Some(record.shown());
             }
             if self.over {
                 return None;

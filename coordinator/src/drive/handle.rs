@@ -1,13 +1,16 @@
 //! What the API and the agent port can ask of a run.
 
+use std::fmt;
+
 use slipstream_shared::{
-    api::{Parameter, ParameterWrite, RunDetail, WaitAnswer},
+    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer, Why},
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
+    meeting::{MeetingName, Parties},
     operation::Asked,
-    parameter::Key,
+    parameter::{Key, MASK},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,11 +23,14 @@ pub(super) enum UserChange {
     Set(Write),
     Abort { reason: String },
     CancelAbort,
+    EndLead(MeetingName),
     Terminate,
+    Abandon,
+    Lease { seconds: Option<u64> },
 }
 
 /// A write of a parameter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Write {
     /// Which one.
     pub key: Key,
@@ -34,6 +40,13 @@ pub struct Write {
     pub if_revision: Option<u64>,
     /// The author's number of the request: with the same again it is not made again.
     pub request: Option<u64>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The value may be a secret.
+        f.debug_struct("Write").field("key", &self.key).field("request", &self.request).finish_non_exhaustive()
+    }
 }
 
 /// Looks at the state; it is also told which agents are connected.
@@ -66,6 +79,14 @@ pub(super) enum Message {
         op: Option<u64>,
         reply: oneshot::Sender<Result<u32, RunError>>,
     },
+    Meet {
+        by: Author,
+        name: MeetingName,
+        parties: Option<Parties>,
+        ignore_abort: bool,
+        number: oneshot::Sender<WaiterId>,
+        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+    },
     Forget(WaiterId),
     Feed {
         after: u64,
@@ -93,6 +114,8 @@ pub(super) enum Message {
         size: u64,
     },
     Outcome(Outcome),
+    /// When what has failed is tried again, in the run's own time; none: nothing has.
+    NextTry(oneshot::Sender<Option<jiff::Timestamp>>),
 }
 
 /// Who a machine says it is.
@@ -141,7 +164,15 @@ impl RunHandle {
 
     /// Everything but the parameters.
     pub async fn detail(&self) -> Result<RunDetail, RunError> {
-        self.read(|run, connected| run.detail(connected)).await
+        let mut detail = self.read(|run, connected| run.detail(connected)).await?;
+        if let Some(mut trouble) = detail.retrying.take() {
+            let next_try = self.ask(Message::NextTry).await?;
+            detail.retrying = next_try.map(|next_try| {
+                trouble.next_try = next_try;
+                trouble
+            });
+        }
+        Ok(detail)
     }
 
     /// All parameters, by key.
@@ -179,6 +210,39 @@ impl RunHandle {
         answer.await.map_err(|_| stopping())?
     }
 
+    /// Waits until a barrier opens; with `count` it also arrives there, once, as one of so many. Ends early as
+    /// [`RunHandle::wait`] does. Dropping the future takes no arrival back.
+    pub async fn meet(
+        &self,
+        by: Author,
+        name: &MeetingName,
+        count: Option<u32>,
+        ignore_abort: bool,
+    ) -> Result<BarrierInfo, RunError> {
+        let (reply, answer) = oneshot::channel();
+        let (wanted, parties) = (name.clone(), count.map(Parties::Count));
+        let meet = |number| Message::Meet { by, name: wanted, parties, ignore_abort, number, reply };
+        let number = self.ask(meet).await?;
+        let _forget = Forget { number, tx: self.tx.clone() };
+        answer.await.map_err(|_| stopping())??;
+        self.barriers().await?.into_iter().find(|barrier| barrier.name == *name).ok_or_else(stopping)
+    }
+
+    /// All barriers, by name.
+    pub async fn barriers(&self) -> Result<Vec<BarrierInfo>, RunError> {
+        self.read(|run, _| run.barrier_infos()).await
+    }
+
+    /// All leads, by name.
+    pub async fn leads(&self) -> Result<Vec<LeadInfo>, RunError> {
+        self.read(|run, _| run.lead_infos()).await
+    }
+
+    /// Takes a lead away from whoever has it; the next one that waits gets it.
+    pub async fn end_lead(&self, by: Author, name: MeetingName) -> Result<(), RunError> {
+        self.change(by, UserChange::EndLead(name)).await
+    }
+
     /// Sets a parameter, or takes its value away. Durable when this returns.
     pub async fn set(&self, by: Author, key: Key, value: Option<String>) -> Result<Parameter, RunError> {
         self.write(by, Write { key, value, if_revision: None, request: None }).await
@@ -201,6 +265,7 @@ impl RunHandle {
             let Some(record) = self.journal.record(seq).await? else { continue };
             let value = match record.event {
                 Event::ParameterSet { value, .. } => Some(value),
+                Event::SecretSet { .. } => Some(MASK.to_owned()),
                 _ => None,
             };
             history.push(ParameterWrite { revision: record.seq, value, by: record.by, at: record.at });
@@ -221,6 +286,27 @@ impl RunHandle {
     /// Asks for the end of the run. Idempotent.
     pub async fn terminate(&self, by: Author) -> Result<(), RunError> {
         self.change(by, UserChange::Terminate).await
+    }
+
+    /// Gives up on machines that cannot be removed: the run ends, and says what it leaves.
+    ///
+    /// # Errors
+    /// Its end was not asked for, or it has ended.
+    pub async fn abandon(&self, by: Author) -> Result<(), RunError> {
+        self.change(by, UserChange::Abandon).await
+    }
+
+    /// Gives the run another lease: it ends so many seconds from now, or never.
+    ///
+    /// # Errors
+    /// The run is ending or has ended, or the lease is too long.
+    pub async fn set_lease(&self, by: Author, seconds: Option<u64>) -> Result<(), RunError> {
+        self.change(by, UserChange::Lease { seconds }).await
+    }
+
+    /// What each instance lacks.
+    pub async fn why(&self) -> Result<Why, RunError> {
+        self.read(|run, _| run.why()).await
     }
 
     async fn change(&self, by: Author, change: UserChange) -> Result<(), RunError> {

@@ -42,6 +42,12 @@ pub(super) enum Outcome {
         instance: InstanceId,
         result: Result<(), CloudError>,
     },
+    Powered {
+        instance: InstanceId,
+        attempt: u32,
+        on: bool,
+        result: Result<(), CloudError>,
+    },
     Watched {
         cloud: String,
         result: Result<Vec<Observed>, CloudError>,
@@ -65,11 +71,12 @@ impl Actor {
             }
             match &command {
                 Command::Launch(id) => self.start_launch(id, &command),
-                // A launch that is under way is awaited first, so that its machine is known.
-                Command::Terminate(id) if !self.running.contains(&Command::Launch(id.clone())) => {
+                // What is under way is awaited first, so that its machine is known, and stays gone.
+                Command::Terminate(id) if !self.is_handled(id) => {
                     self.start_terminate(id, &command);
                 }
                 Command::Terminate(_) => {}
+                Command::Power(id, on) => self.start_power(id, *on, &command),
                 Command::Watch { cloud, soon } => self.start_watch(cloud, *soon, now),
                 Command::Report => self.ask_for_reports(),
                 Command::Release => self.start_release(&command),
@@ -77,7 +84,13 @@ impl Actor {
         }
     }
 
-    fn job<F>(&mut self, command: Option<&Command>, work: F)
+    /// True while a cloud is asked to make or to switch the machine of an instance.
+    fn is_handled(&self, id: &InstanceId) -> bool {
+        let switches = [true, false].map(|on| Command::Power(id.clone(), on));
+        switches.iter().chain([&Command::Launch(id.clone())]).any(|command| self.running.contains(command))
+    }
+
+    pub(super) fn job<F>(&mut self, command: Option<&Command>, work: F)
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
@@ -155,8 +168,8 @@ impl Actor {
     }
 
     fn start_release(&mut self, command: &Command) {
-        let used: std::collections::BTreeSet<&String> = self.run.plan.nodes.values().map(|n| &n.cloud).collect();
-        let clouds = used.into_iter().filter_map(|name| self.world.clouds.get(name)).map(Arc::clone).collect();
+        let clouds =
+            self.run.clouds().into_iter().filter_map(|name| self.world.clouds.get(name)).map(Arc::clone).collect();
         let run = self.run.id;
         self.job(Some(command), async move { Outcome::Released(release(run, clouds).await) });
     }
@@ -168,12 +181,20 @@ impl Actor {
             Outcome::Terminated { instance, result } => {
                 let command = Command::Terminate(instance);
                 self.running.remove(&command);
+                if self.run.state.is_final() {
+                    return;
+                }
                 // Asked again if the machine is still there after a while.
                 self.try_again(turn, command, result.err().as_ref(), 10_000);
             }
+            Outcome::Powered { instance, attempt, on, result } => self.powered(turn, instance, attempt, on, result),
             Outcome::Watched { cloud, result } => self.watched(turn, &cloud, result),
             Outcome::Released(result) => {
                 self.running.remove(&Command::Release);
+                // It may have been abandoned meanwhile.
+                if self.run.state.is_final() {
+                    return;
+                }
                 if let Ok(true) = result {
                     let state = self.run.final_state();
                     self.record(turn, Author::System, None, Event::StateChanged { state });
@@ -186,7 +207,9 @@ impl Actor {
 
     fn launched(&mut self, turn: &mut Turn, instance: InstanceId, attempt: u32, result: Result<String, CloudError>) {
         self.running.remove(&Command::Launch(instance.clone()));
-        if self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended) {
+        if self.run.state.is_final()
+            || self.run.instances.get(&instance).is_none_or(|i| i.attempt != attempt || i.machine != Machine::Intended)
+        {
             return;
         }
         if result.is_ok() {
@@ -212,7 +235,7 @@ impl Actor {
     }
 
     /// Notes that a command is to be tried again, and records why it has failed.
-    fn try_again(&mut self, turn: &mut Turn, command: Command, error: Option<&CloudError>, least: u64) {
+    pub(super) fn try_again(&mut self, turn: &mut Turn, command: Command, error: Option<&CloudError>, least: u64) {
         let failed = self.retry.get(&command).map_or(0, |(_, n)| *n);
         let delay = if error.is_some() { least.max(1000 << failed.min(6)) } else { least };
         self.retry.insert(command, (self.now() + delay, failed + u32::from(error.is_some())));
@@ -221,9 +244,9 @@ impl Actor {
         }
     }
 
-    /// Records a trouble, unless it is the one recorded last.
+    /// Records a trouble, unless it was lately: what is tried for days does not fill the log.
     pub(super) fn trouble(&mut self, turn: &mut Turn, message: String) {
-        if self.run.trouble.as_ref() != Some(&message) {
+        if self.run.is_news(&message, self.now()) {
             self.record(turn, Author::System, None, Event::Trouble { message });
         }
     }
@@ -255,7 +278,7 @@ fn context(world: &World, key: &AttemptKey, near: &[String], issued: Timestamp) 
     }
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+pub(super) async fn bounded<T>(call: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
     let late = || CloudError::Ambiguous(format!("the cloud did not answer within {} s", CALL_LIMIT.as_secs()));
     tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| Err(late()))
 }

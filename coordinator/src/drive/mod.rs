@@ -18,7 +18,11 @@ mod feed;
 mod handle;
 mod jobs;
 mod journal;
+mod lines;
+mod meeting;
 mod operate;
+mod power;
+mod secrets;
 mod silence;
 mod snapshot;
 mod token;
@@ -29,7 +33,7 @@ mod watch;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -46,12 +50,13 @@ pub use self::{
     agents::{AgentLink, AgentUp},
     feed::EventFeed,
     handle::{RunHandle, Write},
+    lines::Lines,
     silence::SILENT_AFTER,
     token::LaunchSecret,
 };
 use crate::{
     cloud::{CloudError, Connector},
-    run::{Run, change::Refused, view::timestamp},
+    run::{Run, change::Refused, secret::Secrets, view::timestamp},
     seam::Seam,
     store::{Backend, StoreError, layout},
 };
@@ -154,7 +159,7 @@ pub struct Trust {
 #[derive(Debug, Clone)]
 pub struct Runs {
     world: Arc<World>,
-    active: Arc<Mutex<HashMap<RunId, RunHandle>>>,
+    active: Arc<Mutex<BTreeMap<RunId, RunHandle>>>,
 }
 
 impl Runs {
@@ -204,6 +209,22 @@ impl Runs {
         tags: Vec<String>,
         ssh_keys: Vec<String>,
     ) -> Result<RunId, RunError> {
+        self.launch_with(id, owner, plan, Secrets::default(), tags, ssh_keys).await
+    }
+
+    /// The same, with values of secrets that were chosen for it.
+    ///
+    /// # Errors
+    /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
+    pub async fn launch_with(
+        &self,
+        id: RunId,
+        owner: &str,
+        plan: Plan,
+        chosen: Secrets,
+        tags: Vec<String>,
+        ssh_keys: Vec<String>,
+    ) -> Result<RunId, RunError> {
         for node in plan.nodes.values() {
             if !self.world.clouds.contains_key(&node.cloud) {
                 let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
@@ -218,14 +239,23 @@ impl Runs {
             op: None,
             event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags, ssh_keys },
         };
-        let run = Run::begin(id, &record).expect("the first event is an Accepted");
+        let mut run = Run::begin(id, &record).expect("the first event is an Accepted");
+        secrets::unlock(&self.world, &mut run);
+        let (at, by) = (record.at, record.by.clone());
+        let mut records = vec![record];
+        for event in secrets::chosen(&run, &chosen) {
+            let record = Record { seq: run.seq + 1, at, by: by.clone(), op: None, event };
+            run.apply(&record);
+            records.push(record);
+        }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
         let mut active = self.active.lock().await;
-        match journal.append(&[record], Some(&run.summary())).await {
+        match journal.append(&records, Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
+        active.retain(|_, h| !h.is_closed());
         active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
         Ok(id)
     }

@@ -6,7 +6,10 @@ use slipstream_shared::{
     id::InstanceId,
     link::Down,
     operation::Asked,
+    plan::Plan,
 };
+
+use crate::run::executed::Executed;
 
 use super::{
     RunError,
@@ -32,6 +35,22 @@ impl RunHandle {
     /// It cannot be done, or not now.
     pub async fn preview_operation(&self, asked: Asked) -> Result<OperationInfo, RunError> {
         self.read(move |run, _| run.preview_operation(&asked)).await?.map_err(RunError::from)
+    }
+
+    /// What the run does.
+    ///
+    /// # Errors
+    /// The coordinator is stopping.
+    pub async fn plan(&self) -> Result<Plan, RunError> {
+        self.read(|run, _| run.plan.clone()).await
+    }
+
+    /// The edited scripts that have succeeded.
+    ///
+    /// # Errors
+    /// The coordinator is stopping.
+    pub async fn executed(&self) -> Result<Vec<Executed>, RunError> {
+        self.read(|run, _| run.executed()).await
     }
 
     /// All operations the run remembers, oldest first.
@@ -65,11 +84,38 @@ impl Actor {
         {
             return Ok(number);
         }
-        for event in self.run.start_operation(asked)? {
+        let events = self.run.start_operation(asked)?;
+        if let Asked::Update { plan: Some(plan), .. } = asked {
+            self.clouds_are_there(plan)?;
+        }
+        for event in &events {
+            if let Event::OperationStarted { touch, .. } = event {
+                self.can_be_done(asked, touch)?;
+            }
+        }
+        for event in events {
             let op = op.filter(|_| matches!(event, Event::OperationStarted { .. }));
             self.record(turn, by.clone(), op, event);
         }
         Ok(self.run.operations.keys().next_back().copied().unwrap_or_default())
+    }
+
+    fn clouds_are_there(&self, plan: &Plan) -> Result<(), RunError> {
+        match plan.nodes.values().find(|node| !self.world.clouds.contains_key(&node.cloud)) {
+            None => Ok(()),
+            Some(node) => {
+                let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
+                Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") })
+            }
+        }
+    }
+
+    /// Tells all agents their plans once more.
+    pub(super) fn tell_plans(&mut self) {
+        let connected: Vec<InstanceId> = self.links.all.keys().cloned().collect();
+        for instance in connected {
+            self.tell_plan(&instance);
+        }
     }
 
     /// Tells an agent its plan once more: it has changed.

@@ -6,7 +6,7 @@
 //! restart of the coordinator all agents have the whole time to come back.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -51,7 +51,7 @@ impl Heard {
 pub(super) struct Silence {
     /// Before this nobody listened.
     began: Millis,
-    heard: HashMap<InstanceId, Heard>,
+    heard: BTreeMap<InstanceId, Heard>,
     /// When to look.
     next: Option<Millis>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Silence {
 impl Silence {
     pub(super) fn new(seam: &Seam) -> Self {
         let began = seam.steady();
-        Silence { began, heard: HashMap::new(), next: Some(began) }
+        Silence { began, heard: BTreeMap::new(), next: Some(began) }
     }
 
     /// An agent is heard, on a new link or for the first time.

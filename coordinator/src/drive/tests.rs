@@ -1,14 +1,20 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
+mod abuse;
 mod large;
+mod life;
+mod meeting;
+mod power;
 mod retry;
 mod scale;
 mod silence;
 mod site;
+mod update;
 
 use std::time::Duration;
 
 use slipstream_shared::{
+    api::RunDetail,
     event::{Author, Event},
     link::{Change, Down, RefusedCode, Reply, Up},
     parameter::Key,
@@ -407,6 +413,28 @@ async fn who_waits_for_what_is_on_record() {
         events.iter().filter(|r| is(&r.event)).count()
     };
     assert_eq!((count(true), count(false)), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_its_last_event_whoever_still_waits() {
+    let mut site = Site::new().await;
+    let run = site.launch(plan(1)).await;
+    site.play_agents(Script::WaitForGreeting);
+    let waits = |d: &RunDetail| d.nodes.iter().any(|n| !n.waiting.is_empty());
+    site.wait_until(run, waits).await;
+    let handle = site.handle(run).await;
+    let mut feed = handle.events(0).await.expect("followed");
+    handle.terminate(ann()).await.expect("accepted");
+    site.wait_for(run, RunState::Cancelled).await;
+    let recorded = site.events(run).await;
+    let last = &recorded.last().expect("some").event;
+    assert!(matches!(last, Event::StateChanged { state: RunState::Cancelled }), "{last:?}");
+    let mut seen = 0;
+    while let Some(record) = feed.next().await {
+        seen = record.seq;
+    }
+    assert_eq!(seen, recorded.len() as u64, "who follows is shown all of them");
+    assert!(!waits(&handle.detail().await.expect("read")), "nobody waits any more");
 }
 
 #[tokio::test(start_paused = true)]

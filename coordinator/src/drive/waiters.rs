@@ -3,10 +3,11 @@
 //! A wait is level-triggered: it is looked at when it begins and whenever one of the things it lacks
 //! may have changed. A change touches only the waits on what it changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use slipstream_shared::{api::WaitAnswer, id::InstanceId, parameter::Key};
+use slipstream_shared::{api::WaitAnswer, id::InstanceId, meeting::MeetingName, parameter::Key};
 
+use super::meeting::{look_at_barrier, look_at_lead};
 use crate::{
     planted::Bug,
     run::{Run, condition::Wanted, expand::reason, value::Leaf},
@@ -22,12 +23,16 @@ pub(super) type WaiterId = u64;
 /// What is waited for.
 #[derive(Debug)]
 pub(super) enum Target {
-    /// That a parameter has a value.
+    /// That a parameter has a value, for a script that may read it.
     Value(Key),
     /// That the environment of a step is complete.
     Env(InstanceId, u32),
     /// That conditions hold, all at the same time.
     Conditions(Vec<Wanted>),
+    /// That a barrier opens.
+    Barrier(MeetingName),
+    /// That an instance leads.
+    Lead(MeetingName, InstanceId),
 }
 
 /// What came of a wait.
@@ -38,6 +43,8 @@ pub(super) enum Come {
     Env(BTreeMap<String, String>),
     /// With the parameters of the conditions, for who wants them.
     Met(WaitAnswer),
+    /// With its number.
+    Leads(u64),
     /// It never will, and why.
     Broken(String),
 }
@@ -54,20 +61,22 @@ impl Target {
     fn found(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
         match self {
             Target::Value(key) => {
-                run.value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
+                run.clear_value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
             }
             Target::Env(instance, index) => run.agent_env(instance, *index).map(Come::Env),
             Target::Conditions(wanted) => run.hold(wanted).map(|()| {
                 let parameters = if full { run.parameters_of(wanted) } else { vec![] };
                 Come::Met(WaitAnswer { seq: run.seq, parameters })
             }),
+            Target::Barrier(name) => look_at_barrier(run, name),
+            Target::Lead(name, instance) => look_at_lead(run, name, instance),
         }
     }
 
     /// What it lacks, for people.
     fn shown(&self, run: &Run, leaves: &BTreeSet<Leaf>) -> Vec<String> {
         match self {
-            Target::Value(_) | Target::Env(..) => {
+            Target::Value(_) | Target::Env(..) | Target::Barrier(_) | Target::Lead(..) => {
                 leaves.iter().filter(|leaf| !run.is_indirect(leaf)).map(ToString::to_string).collect()
             }
             Target::Conditions(wanted) => run.failing(wanted).map(|one| one.condition.brief()).collect(),
@@ -102,8 +111,8 @@ pub(super) struct Waiter<A> {
 pub(super) struct Waiters<A> {
     next: WaiterId,
     all: BTreeMap<WaiterId, Waiter<A>>,
-    by_leaf: HashMap<Leaf, BTreeSet<WaiterId>>,
-    by_asker: HashMap<InstanceId, BTreeMap<u64, WaiterId>>,
+    by_leaf: BTreeMap<Leaf, BTreeSet<WaiterId>>,
+    by_asker: BTreeMap<InstanceId, BTreeMap<u64, WaiterId>>,
     record: Announcements,
 }
 
@@ -115,8 +124,8 @@ impl<A> Default for Waiters<A> {
         Waiters {
             next: 0,
             all: BTreeMap::new(),
-            by_leaf: HashMap::new(),
-            by_asker: HashMap::new(),
+            by_leaf: BTreeMap::new(),
+            by_asker: BTreeMap::new(),
             record: Announcements::default(),
         }
     }
@@ -151,6 +160,12 @@ impl<A> Waiters<A> {
         self.all.insert(id, waiter);
         self.watch(run, id, leaves);
         Ok(id)
+    }
+
+    /// Whose script has waited longest for a leaf.
+    pub(super) fn first(&self, leaf: &Leaf) -> Option<&InstanceId> {
+        let ids = self.by_leaf.get(leaf)?;
+        ids.iter().find_map(|id| Some(&self.all.get(id)?.asker.as_ref()?.instance))
     }
 
     /// How many waits the scripts of an instance have.
@@ -221,6 +236,11 @@ impl<A> Waiters<A> {
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
+    /// Takes all waits at barriers: the arrivals that were to be recorded with them may not have been.
+    pub(super) fn take_barriers(&mut self) -> Vec<Waiter<A>> {
+        self.take(|waiter| matches!(waiter.target, Target::Barrier(_)))
+    }
+
     /// Looks again at the waits that any of `changed` concerns, and takes those that are over.
     pub(super) fn wake(&mut self, run: &Run, changed: &[Leaf]) -> Vec<(Waiter<A>, Come)> {
         let mut concerned: BTreeSet<WaiterId> =
@@ -277,7 +297,7 @@ struct Announcements {
     /// Waits that are not long enough yet.
     pending: BTreeSet<(Millis, WaiterId)>,
     /// How many wait for the same.
-    counts: HashMap<Announced, usize>,
+    counts: BTreeMap<Announced, usize>,
     on_record: BTreeSet<Announced>,
     touched: BTreeSet<Announced>,
 }

@@ -20,6 +20,9 @@ const SOON: Millis = 250;
 /// See [`SOON`].
 const SLOWEST_SOON: Millis = 2_000;
 
+/// Between two looks at a cloud that cannot be looked at: each time longer, up to this.
+const SLOWEST_FAILED: Millis = 60_000;
+
 /// Between two looks while nothing is expected to change.
 const LATER: Millis = 15_000;
 
@@ -41,12 +44,15 @@ struct Watch {
     next: Option<Millis>,
     pace: Millis,
     soon: bool,
+    /// The last look has failed.
+    failed: bool,
 }
 
 impl Watches {
     /// True if a look is due; it is then under way.
     pub(super) fn begin(&mut self, cloud: &str, soon: bool, now: Millis) -> bool {
-        let watch = self.clouds.entry(cloud.to_owned()).or_insert(Watch { next: Some(now), pace: SOON, soon });
+        let watch =
+            self.clouds.entry(cloud.to_owned()).or_insert(Watch { next: Some(now), pace: SOON, soon, failed: false });
         if soon && !watch.soon {
             (watch.pace, watch.next) = (SOON, watch.next.map(|_| now));
         }
@@ -58,9 +64,14 @@ impl Watches {
         due
     }
 
-    fn end(&mut self, cloud: &str, now: Millis) {
+    fn end(&mut self, cloud: &str, failed: bool, now: Millis) {
         if let Some(watch) = self.clouds.get_mut(cloud) {
-            watch.pace = if watch.soon { (watch.pace * 5 / 4).min(SLOWEST_SOON) } else { LATER };
+            watch.failed = failed;
+            watch.pace = match (failed, watch.soon) {
+                (true, _) => (watch.pace * 2).min(SLOWEST_FAILED),
+                (false, true) => (watch.pace * 5 / 4).min(SLOWEST_SOON),
+                (false, false) => LATER,
+            };
             watch.next = Some(now + watch.pace);
         }
     }
@@ -74,6 +85,11 @@ impl Watches {
     /// When the next look is due.
     pub(super) fn next(&self) -> Option<Millis> {
         self.clouds.values().filter_map(|w| w.next).min()
+    }
+
+    /// When a cloud that could not be looked at is looked at again. Now, while it is.
+    pub(super) fn next_after_failure(&self) -> Option<Millis> {
+        self.clouds.values().filter(|w| w.failed).map(|w| w.next.unwrap_or(0)).min()
     }
 
     /// Forgets who was asked for a report and owes none: there may be another one to ask for later.
@@ -90,7 +106,10 @@ impl Watches {
 impl Actor {
     /// Records what a look at a cloud has shown.
     pub(super) fn watched(&mut self, turn: &mut Turn, cloud: &str, result: Result<Vec<Observed>, CloudError>) {
-        self.watches.end(cloud, self.now());
+        self.watches.end(cloud, result.is_err(), self.now());
+        if self.run.state.is_final() {
+            return;
+        }
         let observed = match result {
             Ok(observed) => observed,
             Err(e) => return self.trouble(turn, format!("cannot look at cloud `{cloud}`: {e}")),
@@ -110,6 +129,9 @@ impl Actor {
 
     fn seen(&mut self, turn: &mut Turn, id: &InstanceId, observed: &Observed) {
         self.watches.misses.remove(id);
+        if self.seen_switching(turn, id, &observed.state) {
+            return;
+        }
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, state) = (instance.attempt, instance.machine.clone());
         if !matches!(state, Machine::Launched | Machine::Running) {
@@ -163,7 +185,7 @@ impl Actor {
         let Some(instance) = self.run.instances.get(id) else { return };
         let (attempt, machine) = (instance.attempt, instance.machine.clone());
         let launching = self.running.contains(&Command::Launch(id.clone()));
-        if launching || !matches!(machine, Machine::Launched | Machine::Running | Machine::Terminating) {
+        if launching || matches!(machine, Machine::Planned | Machine::Intended | Machine::Gone | Machine::Failed(_)) {
             return;
         }
         let misses = self.watches.misses.entry(id.clone()).or_default();
@@ -177,14 +199,13 @@ impl Actor {
         }
         let event = Event::MachineGone { instance: id.clone(), attempt, unexpected };
         self.record(turn, Author::System, None, event);
+        // Those of another launch are counted anew.
+        self.watches.misses.remove(id);
     }
 
     /// A machine that was needed is not there any more.
     fn lost(&mut self, turn: &mut Turn, id: &InstanceId, reason: &str) {
-        if self.run.reached_ready {
-            return self.trouble(turn, format!("{id}: {reason}"));
-        }
-        for event in self.run.raise_abort(Some(id.clone()), &format!("{id} is lost: {reason}")) {
+        for event in self.run.lose(id, reason, self.now()) {
             self.record(turn, Author::System, None, event);
         }
     }

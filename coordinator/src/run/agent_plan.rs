@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use slipstream_shared::{
     id::InstanceId,
     link::{AgentPlan, AgentStep},
-    plan::{ReadyCheck, ReadyPlan, StepPlan},
+    parameter::Key,
+    plan::{ReadyCheck, ReadyPlan, Start, StepPlan},
 };
 
-use super::{Run, value::Evaluated};
+use super::{
+    Instance, Run,
+    value::{Evaluated, Leaf},
+};
 
 /// The variable that holds the port or URL of the ready check.
 pub const READY_VARIABLE: &str = "SLIPSTREAM_READY";
@@ -19,7 +23,13 @@ impl Run {
     #[must_use]
     pub fn agent_plan(&self, id: &InstanceId, own_machine: bool) -> Option<AgentPlan> {
         let (node, instance) = (self.node(id)?, self.instances.get(id)?);
-        let steps = self.scripts(id).map(|(_, step)| agent_step(step)).collect();
+        let steps = self.scripts(id).map(|(index, step)| {
+            let mut step = agent_step(step);
+            // Its agent asks before it begins.
+            step.gated |= index == 0 && self.starts_together();
+            step
+        });
+        let steps = steps.collect();
         let finished = instance.steps.iter().filter_map(|(i, s)| s.result.clone().map(|r| (*i, r))).collect();
         Some(AgentPlan {
             steps,
@@ -34,6 +44,7 @@ impl Run {
             tasks: self.agent_tasks(id),
             held: self.held_from(id),
             names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),
+            secrets: self.readable_secrets(id),
         })
     }
 
@@ -55,11 +66,30 @@ impl Run {
         env
     }
 
+    /// Whether first steps wait for the others. What comes later finds the others there.
+    fn starts_together(&self) -> bool {
+        self.plan.policy.start == Start::Together && !self.reached_ready
+    }
+
+    /// Nothing, or the instances without an address that are not given up.
+    fn all_have_addresses(&self) -> Evaluated<()> {
+        let has = |i: &Instance| i.public.is_some() || i.private.is_some();
+        let lacking = self.instances.iter().filter(|(_, i)| i.is_live() && !has(i));
+        // One of them may be given up instead.
+        let leaves: Vec<Leaf> = lacking
+            .flat_map(|(id, _)| [Leaf::Value(Key::instance(id, "address")), Leaf::Members(id.node.clone())])
+            .collect();
+        if leaves.is_empty() { Ok(()) } else { Err(leaves) }
+    }
+
     /// What the agent asked for about a step: its environment, or, once the step has succeeded, what its
     /// ready check is to try.
     pub fn agent_env(&self, id: &InstanceId, index: u32) -> Evaluated<BTreeMap<String, String>> {
         let done = self.instances.get(id).and_then(|i| i.steps.get(&index)).and_then(|s| s.result.as_ref());
         let ready = self.node(id).and_then(|n| n.ready.as_ref());
+        if index == 0 && done.is_none() && self.starts_together() {
+            self.all_have_addresses()?;
+        }
         if let Some(task) = self.task(id, index) {
             let mut env = self.task_step(id, task).map_or(Ok(BTreeMap::new()), |step| self.environment(id, &step))?;
             env.extend(task.env.clone());

@@ -25,6 +25,7 @@ pub(super) fn references(plan: &Plan) -> Chosen {
     plan.params.values().filter_map(|p| p.value.as_ref()).for_each(&mut look);
     for node in plan.nodes.values() {
         node.params.values().filter_map(|p| p.value.as_ref()).for_each(&mut look);
+        node.instances.values().flat_map(|i| i.params.values()).for_each(&mut look);
         node.steps.iter().chain(&node.report).flat_map(|step| step.env.values()).for_each(&mut look);
         if let Some(ReadyCheck::Tcp(text) | ReadyCheck::Http(text)) = node.ready.as_ref().map(|ready| &ready.check) {
             look(text);

@@ -5,10 +5,10 @@ use slipstream_shared::{
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
-    predefined::{self, Level},
+    state::Failure,
 };
 
-use super::{Machine, Run};
+use super::{Machine, Run, permission::denied};
 use crate::planted::Bug;
 
 /// Why a change was refused. Nothing was changed.
@@ -129,7 +129,12 @@ impl Run {
         let limits = self.declared(key).map(|declared| &declared.limits);
         let fits = limits.map_or_else(|| kind.check(value), |limits| limits.check(&kind, value));
         fits.map_err(|reason| Refused::Invalid { key: key.clone(), reason })?;
-        Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }])
+        if !self.is_secret(key) {
+            return Ok(vec![Event::ParameterSet { key: key.clone(), value: value.to_owned() }]);
+        }
+        let locked = || Refused::Broken(format!("`{key}` is a secret, and this run has no key to encrypt it"));
+        let sealed = self.vault.as_ref().ok_or_else(locked)?.seal(key, value);
+        Ok(vec![Event::SecretSet { key: key.clone(), sealed: Some(sealed) }])
     }
 
     /// The same, but only if the parameter has that revision; 0: it was never written.
@@ -150,10 +155,8 @@ impl Run {
     }
 
     fn set_abort(&self, by: &Author, key: &Key, value: Option<&str>) -> Result<Vec<Event>, Refused> {
-        if let (Author::Instance(me), Scope::Instance(other)) = (by, &key.scope)
-            && me != other
-        {
-            return Err(denied(by, format!("write {key}: it belongs to {other}")));
+        if let (Author::Instance(me), Scope::Instance(owner)) = (by, &key.scope) {
+            self.may_write_of(by, me, owner, key)?;
         }
         let instance = match &key.scope {
             Scope::Instance(id) => Some(id.clone()),
@@ -165,36 +168,11 @@ impl Run {
         })
     }
 
-    fn may_write(&self, by: &Author, key: &Key) -> Result<(), Refused> {
-        let level = match &key.scope {
-            Scope::Run => Level::Run,
-            Scope::Node(_) => Level::Node,
-            Scope::Instance(_) => Level::Instance,
-        };
-        if predefined::find(level, &key.name).is_some_and(|found| !found.settable) {
-            return Err(denied(by, format!("set {key}: the coordinator computes it")));
-        }
-        match (by, &key.scope) {
-            (Author::Instance(me), Scope::Instance(owner)) if me != owner => {
-                Err(denied(by, format!("set {key}: it belongs to {owner}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The events of an abort; none if the run is aborted already (the first reason wins) or has ended.
+    /// The events of an abort that somebody, or a script, asks for. The first reason counts; that of an instance
+    /// is kept beside it.
     #[must_use]
     pub fn raise_abort(&self, instance: Option<InstanceId>, reason: &str) -> Vec<Event> {
-        if self.abort.is_some() || self.state.is_final() {
-            return vec![];
-        }
-        let reason = if reason.is_empty() { "(unspecified)" } else { reason };
-        // What an operation adds and does not come up fails the operation, not the run.
-        let joins = |id: &&InstanceId| self.instances.get(id).is_some_and(|i| i.joining) && !self.is_settled(id);
-        if let Some(id) = instance.as_ref().filter(joins) {
-            return vec![Event::InstanceGivenUp { instance: id.clone(), reason: shorten(reason) }];
-        }
-        vec![Event::AbortRaised { instance, reason: shorten(reason) }]
+        self.raise_abort_for(Failure::Aborted, instance, reason)
     }
 
     /// The events of taking an abort back; none if there is none.
@@ -235,6 +213,7 @@ impl Run {
             }
             Change::Abort { reason } => Ok(self.raise_abort(Some(id.clone()), reason)),
             Change::CancelAbort => Ok(self.cancel_abort()),
+            Change::StepStarted { index } if self.task(id, *index).is_some_and(|t| t.result.is_some()) => Ok(vec![]),
             Change::StepStarted { index } => {
                 let step = self.step_name(id, *index, &by)?;
                 Ok(vec![Event::StepStarted { instance: id.clone(), index: *index, step }])
@@ -245,12 +224,14 @@ impl Run {
                 Ok(vec![Event::ReportFinished { instance: id.clone(), size: None }])
             }
             Change::Ready | Change::Reported => Ok(vec![]),
+            Change::Resign { lead } => Ok(self.resign(lead, id)),
             Change::Unknown => {
                 Err(Refused::Unreasonable("this coordinator does not know that kind of change".to_owned()))
             }
             Change::NotReady { reason } => {
                 let reason = shorten(reason);
-                let abort = || self.raise_abort(Some(id.clone()), &format!("{id} did not become ready: {reason}"));
+                let said = || format!("{id} did not become ready: {reason}");
+                let abort = || self.raise_abort_for(Failure::NotReady, Some(id.clone()), &said());
                 Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
             }
         }
@@ -269,10 +250,11 @@ impl Run {
         }
         let mut events =
             vec![Event::StepFinished { instance: id.clone(), index, step: step.clone(), result: result.clone() }];
-        if !result.succeeded() && index < self.deploy_steps(id) {
-            events.extend(
-                self.raise_abort(Some(id.clone()), &format!("Failed running '{step}' script on '{id}': {result}")),
-            );
+        // One that was ended by the abort of another has not failed by itself.
+        let ended_by_abort = self.abort.is_some() && result.cause.as_deref() == Some("aborted");
+        if !result.succeeded() && index < self.deploy_steps(id) && !ended_by_abort {
+            let reason = format!("Failed running '{step}' script on '{id}': {result}");
+            events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));
         }
         Ok(events)
     }
@@ -284,12 +266,8 @@ impl Run {
     }
 }
 
-fn denied(who: &Author, what: String) -> Refused {
-    Refused::Denied { who: who.clone(), what }
-}
-
 /// Reasons are shown in lists: the middle of a long one is left out.
-fn shorten(reason: &str) -> String {
+pub(super) fn shorten(reason: &str) -> String {
     const MOST: usize = 2000;
     if reason.len() <= MOST {
         return reason.to_owned();

@@ -9,10 +9,11 @@ use regex_lite::{Regex, RegexBuilder};
 use slipstream_shared::{
     api::Parameter,
     condition::{Condition, Count, MAX_CONDITIONS, Subject, Test},
-    id::NodeName,
+    event::Author,
+    id::{InstanceId, NodeName},
     parameter::{Key, Scope},
     predefined::{self, Level},
-    template::Owner,
+    template::{Owner, Template},
 };
 
 use super::{Run, change::Refused, value::Leaf};
@@ -52,6 +53,14 @@ impl Run {
         if self.kind_of(&key).is_none() {
             return Err(self.unknown(&key));
         }
+        if self.is_secret(&key) && matches!(condition.test, Test::Equals(_) | Test::Matches(_)) {
+            // Not shown as it was asked for: it may hold the secret.
+            let reason = format!(
+                "cannot compare `{}`: it is a secret (wait for its value or for a change of it)",
+                condition.subject
+            );
+            return Err(Refused::Unreasonable(reason));
+        }
         let pattern = match &condition.test {
             Test::Matches(pattern) => {
                 let compiled = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build();
@@ -65,9 +74,24 @@ impl Run {
         Ok(Wanted { condition, pattern })
     }
 
-    fn some_instance(&self, node: &NodeName) -> slipstream_shared::id::InstanceId {
+    fn some_instance(&self, node: &NodeName) -> InstanceId {
         let known = self.instances.keys().find(|id| id.node == *node);
-        known.cloned().unwrap_or_else(|| slipstream_shared::id::InstanceId::new(node.clone(), 1))
+        known.cloned().unwrap_or_else(|| InstanceId::new(node.clone(), 1))
+    }
+
+    /// Whether somebody may wait for that.
+    ///
+    /// # Errors
+    /// One of the parameters is not for them.
+    pub fn may_wait(&self, by: &Author, wanted: &[Wanted]) -> Result<(), Refused> {
+        let keys = wanted.iter().flat_map(|one| match &one.condition.subject {
+            Subject::Key(key) => vec![key.clone()],
+            Subject::Instances { node, name, .. } => {
+                let all = self.instances.keys().filter(|id| id.node == *node);
+                all.map(|id| Key::instance(id, name)).collect()
+            }
+        });
+        keys.into_iter().try_for_each(|key| self.may_touch(by, &key))
     }
 
     /// True when all hold; otherwise what those that do not hold depend on.
@@ -152,18 +176,32 @@ impl Run {
             if !found.insert(Leaf::Value(key)) {
                 continue;
             }
-            for reference in template.into_iter().flat_map(|template| template.references()) {
-                let name = &reference.name;
-                match (&reference.owner, &reader) {
-                    (Owner::Own, Some(id)) => open.push(Key::instance(id, name)),
-                    (Owner::Own, None) | (Owner::Run, _) => open.push(Key::run(name)),
-                    (Owner::Node(target), _) if predefined::find(Level::Node, name).is_some() => {
-                        open.push(Key::node(&target.node, name));
-                    }
-                    (Owner::Node(target), _) => {
-                        found.insert(Leaf::Members(target.node.clone()));
-                        open.extend(self.targets(target).iter().map(|id| Key::instance(id, name)));
-                    }
+            if let Some(template) = template {
+                self.named(template, reader.as_ref(), &mut open, found);
+            }
+        }
+    }
+
+    /// The same for a text, as `reader` sees it.
+    pub(super) fn sources_of(&self, text: &Template, reader: Option<&InstanceId>, found: &mut BTreeSet<Leaf>) {
+        let mut open = Vec::new();
+        self.named(text, reader, &mut open, found);
+        open.into_iter().for_each(|key| self.sources(key, found));
+    }
+
+    /// The parameters that a text names.
+    fn named(&self, text: &Template, reader: Option<&InstanceId>, open: &mut Vec<Key>, found: &mut BTreeSet<Leaf>) {
+        for reference in text.references() {
+            let name = &reference.name;
+            match (&reference.owner, reader) {
+                (Owner::Own, Some(id)) => open.push(Key::instance(id, name)),
+                (Owner::Own, None) | (Owner::Run, _) => open.push(Key::run(name)),
+                (Owner::Node(target), _) if predefined::find(Level::Node, name).is_some() => {
+                    open.push(Key::node(&target.node, name));
+                }
+                (Owner::Node(target), _) => {
+                    found.insert(Leaf::Members(target.node.clone()));
+                    open.extend(self.targets(target).iter().map(|id| Key::instance(id, name)));
                 }
             }
         }

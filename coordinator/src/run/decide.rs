@@ -4,16 +4,17 @@
 //! question is asked again, until it has none; then its commands are carried out, by a driver that
 //! knows which of them are under way already.
 
-use slipstream_shared::{event::Event, id::InstanceId, plan::KeepRunning, state::RunState};
+use slipstream_shared::{
+    event::Event,
+    id::InstanceId,
+    plan::{KeepRunning, OnFailure},
+    state::RunState,
+};
 
 use super::{Machine, Run};
 use crate::{planted::Bug, seam::Millis};
 
-/// From the intent to launch a machine until its agent has enrolled.
-pub const BOOT_DEADLINE: Millis = 30 * 60 * 1000;
-
-/// How long running scripts have to end after an abort, and agents to send their reports.
-pub const REPORT_DEADLINE: Millis = 60 * 1000;
+pub use super::deadline::{BOOT_DEADLINE, REPORT_DEADLINE};
 
 /// How often a launch is tried before it counts as failed.
 pub const MOST_ATTEMPTS: u32 = 5;
@@ -36,6 +37,8 @@ pub enum Command {
     Launch(InstanceId),
     /// Have the machine of an instance removed.
     Terminate(InstanceId),
+    /// Have the machine of an instance powered on (true) or off.
+    Power(InstanceId, bool),
     /// Look at the machines of a cloud. Quickly while something is expected to change there.
     Watch {
         /// Which cloud.
@@ -62,20 +65,29 @@ impl Run {
             return decision;
         }
         // Failures first: a machine that cannot come is not one less to wait for.
-        if self.state < RunState::SendingReports && self.terminate.is_none() {
+        self.enforce_lease(now, &mut decision);
+        self.react_to_silence(&mut decision);
+        if self.reached_ready && self.state < RunState::Finalizing {
+            self.give_up_replacements(now, &mut decision);
+        } else if self.state < RunState::SendingReports && self.terminate.is_none() {
             self.enforce_deadlines(now, &mut decision);
-            if !decision.events.is_empty() {
-                return decision;
-            }
+        }
+        self.note_slow_removals(now, &mut decision);
+        if !decision.events.is_empty() {
+            return decision;
+        }
+        decision.events.extend(self.open_barriers());
+        if !decision.events.is_empty() {
+            return decision;
         }
         let next = self.next_state(now, &mut decision);
         if next != self.state {
             decision.events.push(Event::StateChanged { state: next });
             return decision;
         }
+        self.remove_machines(&mut decision);
         match self.state {
-            RunState::Finalizing => self.remove_machines(&mut decision),
-            RunState::Initializing | RunState::Provisioning | RunState::Executing => {
+            RunState::Initializing | RunState::Provisioning | RunState::Executing | RunState::Ready => {
                 self.launch_machines(now, &mut decision);
             }
             RunState::SendingReports => decision.commands.push(Command::Report),
@@ -90,8 +102,7 @@ impl Run {
             RunState::Finalizing => RunState::Finalizing,
             _ if self.terminate.is_some() => RunState::Finalizing,
             _ if let Some(state) = self.state_in_operation() => state,
-            RunState::Ready if self.keeps_running() => RunState::Ready,
-            RunState::Ready => RunState::Finalizing,
+            RunState::Ready => self.while_ready(now, decision),
             _ if self.instances.values().all(|i| i.attempt == 0)
                 && !self.instances.is_empty()
                 && self.abort.is_none() =>
@@ -100,6 +111,22 @@ impl Run {
             }
             RunState::SendingReports => self.after_reports(now, decision),
             _ => self.while_deploying(now, decision),
+        }
+    }
+
+    /// Whether machines stay is decided when the run becomes Ready, and not again before it does so anew. An
+    /// abort makes it: reports are collected once more, then it is decided.
+    fn while_ready(&self, now: Millis, decision: &mut Decision) -> RunState {
+        match &self.abort {
+            Some(abort) if self.undecided => {
+                let executing = self.instances.values().any(|i| i.is_live() && i.is_executing());
+                if executing && before(now, abort.at + REPORT_DEADLINE, decision) {
+                    return RunState::Ready;
+                }
+                RunState::SendingReports
+            }
+            _ if self.leaves => RunState::Finalizing,
+            _ => RunState::Ready,
         }
     }
 
@@ -145,7 +172,11 @@ impl Run {
     }
 
     /// SlipStream's table: whether machines stay once the run is Ready.
-    fn keeps_running(&self) -> bool {
+    #[must_use]
+    pub fn keeps_running(&self) -> bool {
+        if self.plan.policy.on_failure == OnFailure::Rollback && self.abort.is_some() && !self.succeeded {
+            return false;
+        }
         match self.plan.policy.keep_running {
             KeepRunning::Always => true,
             KeepRunning::OnSuccess => self.abort.is_none(),
@@ -161,7 +192,11 @@ impl Run {
         for (id, instance) in self.instances.iter().filter(|(_, i)| i.is_live()) {
             let Some(node) = self.node(id) else { continue };
             match instance.machine {
-                Machine::Planned => {
+                // What was never launched while the run came up is not launched afterwards.
+                Machine::Planned if self.state == RunState::Ready && !instance.replacing && !instance.joining => {}
+                Machine::Gone if !instance.replacing => {}
+                _ if instance.given_up.is_some() => {}
+                Machine::Planned | Machine::Gone => {
                     let retry_at =
                         if instance.attempt == 0 { 0 } else { instance.since + retry_delay(instance.attempt) };
                     if before(now, retry_at, decision) {
@@ -178,59 +213,20 @@ impl Run {
         }
     }
 
-    fn enforce_deadlines(&self, now: Millis, decision: &mut Decision) {
-        // Afterwards it is operations that fail, not the run.
-        if self.abort.is_some() || self.reached_ready {
-            return;
-        }
-        let mut failure = None;
-        for (id, instance) in &self.instances {
-            if let Machine::Failed(reason) = &instance.machine {
-                failure.get_or_insert((Some(id.clone()), format!("cannot launch {id}: {reason}")));
-            }
-            if instance.may_exist() && instance.key.is_none() && !before(now, instance.since + BOOT_DEADLINE, decision)
-            {
-                let minutes = BOOT_DEADLINE / 60_000;
-                let reason = format!("the agent of {id} did not enrol within {minutes} minutes after its launch");
-                failure.get_or_insert((Some(id.clone()), reason));
-            }
-        }
-        let seconds = self.plan.policy.timeout;
-        if !before(now, self.created + seconds * 1000, decision) {
-            failure.get_or_insert((None, format!("not Ready within {seconds} s: {}", self.first_missing())));
-        }
-        if let Some((instance, reason)) = failure {
-            decision.events.extend(self.raise_abort(instance, &reason));
-        }
-    }
-
-    /// Names the first milestone that is missing.
-    #[must_use]
-    pub fn first_missing(&self) -> String {
-        let missing = self.instances.iter().filter(|(_, i)| i.is_live()).find_map(|(id, i)| {
-            let what = if i.key.is_none() {
-                "has not enrolled"
-            } else if !self.is_deployed(id) {
-                "has not finished deploy"
-            } else if !i.ready {
-                "is not ready"
-            } else {
-                return None;
-            };
-            let waits: Vec<&str> = i.waits.keys().map(String::as_str).collect();
-            let on = if waits.is_empty() { String::new() } else { format!(" (it waits for {})", waits.join(", ")) };
-            Some(format!("{id} {what}{on}"))
-        });
-        missing.unwrap_or_else(|| "reports are missing".to_owned())
-    }
-
     fn remove_machines(&self, decision: &mut Decision) {
+        let ending = self.state == RunState::Finalizing;
         for (id, instance) in &self.instances {
             match instance.machine {
-                Machine::Intended | Machine::Launched | Machine::Running => {
+                Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
+                _ if !ending && !instance.is_unwanted() => {}
+                Machine::Intended
+                | Machine::Launched
+                | Machine::Running
+                | Machine::Stopping
+                | Machine::Stopped
+                | Machine::Starting => {
                     decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
                 }
-                Machine::Terminating => decision.commands.push(Command::Terminate(id.clone())),
                 // A launch that the cloud accepted and then gave up leaves something behind.
                 Machine::Failed(_) if instance.native.is_some() => {
                     decision.events.push(Event::TerminateIntended { instance: id.clone(), attempt: instance.attempt });
@@ -238,7 +234,7 @@ impl Run {
                 Machine::Planned | Machine::Failed(_) | Machine::Gone => {}
             }
         }
-        if !self.instances.values().any(super::Instance::may_exist) {
+        if ending && !self.instances.values().any(super::Instance::may_exist) {
             decision.commands.push(Command::Release);
         }
     }
@@ -258,7 +254,8 @@ impl Run {
         for (id, instance) in &self.instances {
             let Some(node) = self.node(id) else { continue };
             let soon = match instance.machine {
-                Machine::Terminating => true,
+                Machine::Terminating | Machine::Stopping | Machine::Starting => true,
+                Machine::Stopped => false,
                 Machine::Launched | Machine::Running => {
                     instance.key.is_none()
                         || instance.machine != Machine::Running

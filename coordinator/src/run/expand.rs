@@ -34,16 +34,24 @@ pub(super) struct Evaluation<'a> {
     what: String,
     /// Values that may still be looked at.
     left: Cell<usize>,
+    /// Secrets are part of what is made.
+    clear: bool,
 }
 
 impl<'a> Evaluation<'a> {
-    /// An evaluation of `what`.
+    /// An evaluation of `what`, of which secrets are no part.
     pub(super) fn of(run: &'a Run, what: String) -> Self {
-        Evaluation { run, what, left: Cell::new(MOST_VALUES) }
+        Evaluation { run, what, left: Cell::new(MOST_VALUES), clear: false }
+    }
+
+    /// An evaluation of a parameter, in clear if that is a secret.
+    pub(super) fn of_key(run: &'a Run, key: &Key) -> Self {
+        Evaluation { clear: run.is_secret(key), ..Evaluation::of(run, format!("`{key}`")) }
     }
 
     /// The value of a parameter, or what it waits for.
     pub(super) fn value(&self, key: &Key, depth: usize) -> Evaluated<String> {
+        self.spend(1)?;
         let unset = || vec![Leaf::Value(key.clone())];
         if depth > MAX_DEPTH {
             return Err(broken(format!("`{key}` is made of itself, or of a chain of more than {MAX_DEPTH} values")));
@@ -52,10 +60,14 @@ impl<'a> Evaluation<'a> {
         if let Some(computed) = run.computed(key) {
             return self.worth(computed.ok_or_else(unset)?);
         }
-        if let Some(value) = run.stored(key).and_then(|stored| stored.value.clone()) {
-            return self.worth(value);
+        // The module was checked for this; a value is not shown because that check has a hole.
+        if !self.clear && run.is_secret(key) {
+            return Err(broken(format!("{} may not be made of `{key}`: that is a secret", self.what)));
         }
-        let Some(template) = run.declared(key).and_then(|p| p.value.as_ref()) else { return Err(unset()) };
+        if let Some(value) = run.written(key) {
+            return self.worth(value.map_err(|e| broken(format!("`{key}`: {e}")))?);
+        }
+        let Some(template) = run.template(key) else { return Err(unset()) };
         let reader = match &key.scope {
             Scope::Instance(id) => Some(id),
             Scope::Run | Scope::Node(_) => None,
@@ -111,9 +123,9 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// Counts a value that was looked at.
+    /// Counts what a value is worth.
     fn worth(&self, value: String) -> Evaluated<String> {
-        self.spend(1 + value.len() / BYTES)?;
+        self.spend(value.len() / BYTES)?;
         Ok(value)
     }
 
@@ -124,7 +136,6 @@ impl<'a> Evaluation<'a> {
     }
 
     fn refer(&self, reference: &Reference, reader: Option<&InstanceId>, depth: usize) -> Evaluated<String> {
-        self.spend(1)?;
         let name = &reference.name;
         match (&reference.owner, reader) {
             (Owner::Own, Some(id)) => self.value(&Key::instance(id, name), depth),

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use slipstream_shared::{
     event::{Event, Record},
     id::{InstanceId, RunId},
-    parameter::Key,
+    parameter::{Key, Scope},
     plan::{NeedMilestone, Plan},
     state::RunState,
 };
 
-use super::{Abort, Instance, Machine, Run, StepState, Stored, any, refusal, request, value::Leaf};
+use super::{
+    Instance, Machine, Run, StepState, Stored, any, barrier, lead, lease::Lease, refusal, request, value::Leaf,
+};
 use crate::seam::{Millis, time_of};
 
 /// How many writes of a parameter can be looked up.
@@ -32,6 +34,7 @@ impl Run {
             id,
             seq: record.seq,
             clock: 0,
+            listening_since: 0,
             created: at,
             changed: at,
             instances: instances(plan, at),
@@ -42,16 +45,26 @@ impl Run {
             state: RunState::Initializing,
             since: at,
             reached_ready: false,
+            succeeded: false,
+            leaves: false,
+            undecided: false,
+            lease: plan.policy.lease.map(|seconds| Lease::new(at, seconds)),
+            left: vec![],
+            lately: BTreeMap::new(),
             abort: None,
             terminate: None,
             values: BTreeMap::new(),
             writes: BTreeMap::new(),
             chosen: any::references(plan),
             requests: VecDeque::new(),
+            barriers: BTreeMap::new(),
+            leads: BTreeMap::new(),
             trouble: None,
             notes: std::collections::BTreeSet::new(),
+            retired: BTreeMap::new(),
             operations: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            vault: None,
         })
     }
 
@@ -85,25 +98,39 @@ impl Run {
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;
-                self.reached_ready |= *state == RunState::Ready;
+                self.enter(*state);
                 vec![Leaf::Value(Key::run("state"))]
             }
-            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), record),
-            Event::ParameterUnset { key } => self.store(key, None, record),
-            Event::AbortRaised { instance, reason } => {
-                if self.abort.is_none() {
-                    self.abort = Some(Abort { instance: instance.clone(), reason: reason.clone(), at });
-                }
-                let own = instance.as_ref().map(|i| Leaf::Value(Key::instance(i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::ParameterSet { key, value } => self.store(key, Some(value.clone()), false, record),
+            Event::SecretSet { key, sealed } => self.store_secret(key, sealed.clone(), record),
+            Event::ParameterUnset { key } => self.store(key, None, false, record),
+            Event::AbortRaised { .. } | Event::InstanceAborted { .. } | Event::AbortCancelled => {
+                self.change_abort(&record.event, at)
             }
-            Event::AbortCancelled => {
-                let own = self.abort.take().and_then(|a| a.instance).map(|i| Leaf::Value(Key::instance(&i, "abort")));
-                own.into_iter().chain([Leaf::Value(Key::run("abort"))]).collect()
+            Event::LeaseSet { .. } | Event::LeaseEnding { .. } | Event::LeaseEnded => {
+                self.change_lease(&record.event, at);
+                vec![]
+            }
+            Event::ReplaceIntended { instance, .. } => self.begin_replacement(instance, record),
+            Event::Abandoned { left } => {
+                self.left.clone_from(left);
+                vec![]
             }
             Event::TerminateRequested => {
                 self.terminate.get_or_insert(at);
                 vec![]
+            }
+            Event::BarrierArrived { barrier, parties } => {
+                barrier::arrived(&mut self.barriers, barrier, parties, &record.by);
+                vec![]
+            }
+            Event::BarrierOpened { barrier } => {
+                barrier::opened(&mut self.barriers, barrier, at);
+                vec![Leaf::Barrier(barrier.clone())]
+            }
+            Event::LeadChanged { lead, number, leader } => {
+                lead::changed(&mut self.leads, lead, *number, leader.as_ref(), at);
+                vec![Leaf::Lead(lead.clone())]
             }
             Event::Noted { message } => {
                 self.notes.insert(message.clone());
@@ -111,12 +138,19 @@ impl Run {
             }
             Event::Trouble { message } => {
                 self.trouble = Some(message.clone());
+                self.remember_trouble(message, at);
                 vec![]
             }
             of_instance => {
                 let Some(id) = of_instance.instance() else { return vec![] };
                 let was_live = self.instances.get(id).is_some_and(Instance::is_live);
+                let attempt = self.instances.get(id).map(|i| i.attempt);
                 let mut leaves = self.apply_to_instance(id, of_instance, at, record.op);
+                let now = self.instances.get(id);
+                if now.is_some_and(Instance::is_live) != was_live || now.map(|i| i.attempt) != attempt {
+                    barrier::left(&mut self.barriers, id);
+                    lead::left(&mut self.leads, id, at);
+                }
                 if self.instances.get(id).is_some_and(Instance::is_live) != was_live {
                     let computed = ["ids", "multiplicity"].map(|name| Leaf::Value(Key::node(&id.node, name)));
                     leaves.extend([Leaf::Members(id.node.clone())].into_iter().chain(computed));
@@ -126,14 +160,20 @@ impl Run {
         }
     }
 
-    fn store(&mut self, key: &Key, value: Option<String>, record: &Record) -> Vec<Leaf> {
-        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record) };
-        self.values.insert(key.clone(), stored);
-        let writes = self.writes.entry(key.clone()).or_default();
-        writes.push_back(record.seq);
-        if writes.len() > HISTORY {
-            writes.pop_front();
+    fn store_secret(&mut self, key: &Key, sealed: Option<String>, record: &Record) -> Vec<Leaf> {
+        let mut leaves = self.store(key, sealed, true, record);
+        // Chosen for a node as a whole: each of its instances has it now.
+        if let Scope::Node(node) = &key.scope {
+            let instances = self.instances.keys().filter(|id| id.node == *node);
+            leaves.extend(instances.map(|id| Leaf::Value(Key::instance(id, &key.name))));
         }
+        leaves
+    }
+
+    fn store(&mut self, key: &Key, value: Option<String>, secret: bool, record: &Record) -> Vec<Leaf> {
+        let stored = Stored { value, revision: record.seq, by: record.by.clone(), at: time_of(record), secret };
+        self.values.insert(key.clone(), stored);
+        remember_write(&mut self.writes, key, record.seq);
         vec![Leaf::Value(key.clone())]
     }
 
@@ -143,7 +183,8 @@ impl Run {
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
-                *instance = Instance { attempt: *attempt, joining: instance.joining, ..planned(instance.ordinal, at) };
+                let (joining, replacing) = (instance.joining, instance.replacing);
+                *instance = Instance { attempt: *attempt, joining, replacing, ..planned(instance.ordinal, at) };
                 instance.machine = Machine::Intended;
                 [values(&ADDRESSES), values(&["instanceid", "vmstate", "complete"])].concat()
             }
@@ -160,12 +201,30 @@ impl Run {
                 instance.become_(Machine::Running, at);
                 values(&["vmstate"])
             }
+            Event::PowerIntended { on, operation, .. } => {
+                instance.become_(if *on { Machine::Starting } else { Machine::Stopping }, at);
+                (instance.ready, instance.silent) = (false, None);
+                instance.waits.clear();
+                if *on {
+                    instance.powered = *operation;
+                }
+                values(&["vmstate"])
+            }
+            Event::PowerChanged { on, .. } => {
+                instance.become_(if *on { Machine::Running } else { Machine::Stopped }, at);
+                values(&["vmstate"])
+            }
+            Event::PowerFailed { on, .. } => {
+                instance.become_(if *on { Machine::Stopped } else { Machine::Running }, at);
+                values(&["vmstate"])
+            }
             Event::AddressKnown { public, private, ssh, .. } => {
                 (instance.public, instance.private, instance.ssh) = (public.clone(), private.clone(), ssh.clone());
                 values(&ADDRESSES)
             }
             Event::Enrolled { key, agent, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
+                (instance.reached, instance.replacing) = (at, false);
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)], values(&["complete"])].concat()
             }
             Event::EnrolmentRefused { reason, .. } => {
@@ -174,15 +233,18 @@ impl Run {
             }
             Event::StepStarted { index, .. } => {
                 instance.steps.insert(*index, StepState { started: at, result: None });
+                instance.reached = at;
                 values(&["complete"])
             }
             Event::StepFinished { index, result, .. } => {
                 let step = instance.steps.entry(*index).or_insert(StepState { started: at, result: None });
                 step.result = Some(result.clone());
+                instance.reached = at;
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Deployed)], values(&["complete"])].concat()
             }
             Event::InstanceReady { .. } => {
                 instance.ready = true;
+                instance.reached = at;
                 vec![Leaf::Milestone(id.clone(), NeedMilestone::Ready)]
             }
             Event::WaitBegan { on, .. } => {
@@ -230,6 +292,16 @@ impl Instance {
     fn become_(&mut self, machine: Machine, at: Millis) {
         self.machine = machine;
         self.since = at;
+        self.reached = at;
+    }
+}
+
+/// Keeps the number of a write, so that it can be looked up.
+pub(super) fn remember_write(writes: &mut BTreeMap<Key, VecDeque<u64>>, key: &Key, seq: u64) {
+    let writes = writes.entry(key.clone()).or_default();
+    writes.push_back(seq);
+    if writes.len() > HISTORY {
+        writes.pop_front();
     }
 }
 
@@ -257,9 +329,13 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         refused_ops: VecDeque::new(),
         waits: BTreeMap::new(),
         refused: None,
+        powered: 0,
         joining: false,
         leaving: false,
         given_up: None,
         silent: None,
+        reached: at,
+        abort: None,
+        replacing: false,
     }
 }

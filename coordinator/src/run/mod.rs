@@ -6,21 +6,33 @@
 
 pub mod agent_plan;
 pub mod any;
+pub mod barrier;
 pub mod change;
 pub mod condition;
+pub mod deadline;
 pub mod decide;
+pub mod ending;
+pub mod executed;
 pub mod expand;
 pub mod fold;
 pub mod health;
+pub mod lead;
+pub mod lease;
+pub mod loss;
 pub mod operation;
 mod operation_view;
+pub mod permission;
+pub mod power;
 pub mod refusal;
 pub mod request;
 pub mod retry;
 mod scale;
+pub mod secret;
 pub mod tasks;
+mod update;
 pub mod value;
 pub mod view;
+pub mod why;
 
 #[cfg(test)]
 mod tests;
@@ -29,15 +41,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
-    event::{Author, StepResult},
-    id::{AttemptKey, InstanceId, RunId},
+    event::{Author, LeftBehind, StepResult},
+    id::{AttemptKey, InstanceId, NodeName, RunId},
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
-    state::RunState,
+    state::{Failure, RunState},
 };
 
-use self::{any::Chosen, operation::Operation, request::Requested, tasks::TaskState};
+use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -51,6 +63,10 @@ pub struct Run {
     /// changes of that clock. All times here but those of parameters are in the run's own time.
     #[serde(default)]
     pub clock: i64,
+    /// Nobody could be heard before this, for no coordinator was there: it is no news that nobody was. Not of
+    /// its events, but of whoever drives it.
+    #[serde(skip)]
+    pub listening_since: Millis,
     /// When it was accepted.
     pub created: Millis,
     /// When its last event was recorded.
@@ -70,6 +86,24 @@ pub struct Run {
     pub since: Millis,
     /// True once it was Ready.
     pub reached_ready: bool,
+    /// True once it was Ready without being aborted.
+    #[serde(default)]
+    pub succeeded: bool,
+    /// Ready, and its machines do not stay: decided when it became so.
+    #[serde(default)]
+    pub leaves: bool,
+    /// Aborted while it was Ready: whether its machines stay is to be decided anew.
+    #[serde(default)]
+    pub undecided: bool,
+    /// Until when it lives.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    /// What may still be there of it, once it was abandoned.
+    #[serde(default)]
+    pub left: Vec<LeftBehind>,
+    /// Troubles that were recorded lately: since when there is each of them, and when it was recorded last.
+    #[serde(default)]
+    pub lately: BTreeMap<String, (Millis, Millis)>,
     /// Why it is aborted, if it is.
     pub abort: Option<Abort>,
     /// When its end was asked for.
@@ -87,17 +121,29 @@ pub struct Run {
     /// What people and programs have asked for under a number of their own.
     #[serde(default)]
     pub requests: VecDeque<Requested>,
+    /// Where instances meet.
+    #[serde(default)]
+    pub barriers: barrier::Barriers,
+    /// Which instances lead.
+    #[serde(default)]
+    pub leads: lead::Leads,
     /// The last trouble that was recorded, so that it is not recorded twice.
     pub trouble: Option<String>,
     /// What was noted, likewise.
     #[serde(default)]
     pub notes: BTreeSet<String>,
+    /// Nodes that an update has taken away.
+    #[serde(default)]
+    pub retired: BTreeMap<NodeName, NodePlan>,
     /// What was asked of it since it was Ready, by number.
     #[serde(default)]
     pub operations: BTreeMap<u32, Operation>,
     /// The scripts that instances run for operations, those of an instance in their order.
     #[serde(default)]
     pub tasks: BTreeMap<InstanceId, Vec<TaskState>>,
+    /// The keys of its secrets. No part of its state: whoever reads it from the store adds them.
+    #[serde(skip)]
+    pub vault: Option<Vault>,
 }
 
 /// An abort.
@@ -107,6 +153,9 @@ pub struct Abort {
     pub instance: Option<InstanceId>,
     /// Why.
     pub reason: String,
+    /// The word for it.
+    #[serde(default)]
+    pub failure: Option<Failure>,
     /// When.
     pub at: Millis,
 }
@@ -122,6 +171,9 @@ pub struct Stored {
     pub by: Author,
     /// When.
     pub at: Millis,
+    /// True for a value that is sealed.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 /// One machine of a run.
@@ -162,6 +214,9 @@ pub struct Instance {
     pub waits: BTreeMap<String, Millis>,
     /// The last reason for which somebody was not enrolled as it.
     pub refused: Option<String>,
+    /// The operation that has powered it on last; 0: none has.
+    #[serde(default)]
+    pub powered: u32,
     /// An operation that is under way has added it.
     #[serde(default)]
     pub joining: bool,
@@ -174,6 +229,15 @@ pub struct Instance {
     /// Since when nothing was heard of its agent.
     #[serde(default)]
     pub silent: Option<Millis>,
+    /// When it came to its last milestone.
+    #[serde(default)]
+    pub reached: Millis,
+    /// Why it has failed, where the run was aborted for another reason.
+    #[serde(default)]
+    pub abort: Option<String>,
+    /// Its machine is lost and another one will be launched in its place.
+    #[serde(default)]
+    pub replacing: bool,
 }
 
 /// What the machine of an instance does.
@@ -188,6 +252,12 @@ pub enum Machine {
     Launched,
     /// The cloud says that it runs.
     Running,
+    /// It is being powered off.
+    Stopping,
+    /// It is powered off, and can be started again.
+    Stopped,
+    /// It is being powered on again.
+    Starting,
     /// It is being removed.
     Terminating,
     /// It is gone, or never was.
@@ -209,7 +279,7 @@ impl Run {
     /// The node of an instance.
     #[must_use]
     pub fn node(&self, instance: &InstanceId) -> Option<&NodePlan> {
-        self.plan.nodes.get(&instance.node)
+        self.plan.nodes.get(&instance.node).or_else(|| self.retired.get(&instance.node))
     }
 
     /// The key of the current launch of an instance.
@@ -250,14 +320,14 @@ impl Instance {
     /// True while a machine exists or may exist.
     #[must_use]
     pub fn may_exist(&self) -> bool {
-        matches!(self.machine, Machine::Intended | Machine::Launched | Machine::Running | Machine::Terminating)
+        !matches!(self.machine, Machine::Planned | Machine::Gone | Machine::Failed(_))
     }
 
     /// True while it takes part in the run.
     #[must_use]
     pub fn is_live(&self) -> bool {
         let there = !matches!(self.machine, Machine::Terminating | Machine::Gone | Machine::Failed(_));
-        there && !self.leaving && self.given_up.is_none()
+        self.given_up.is_none() && !self.leaving && (there || self.replacing)
     }
 
     /// True while one of its scripts runs.

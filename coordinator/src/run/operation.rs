@@ -22,6 +22,7 @@ use super::{
     change::Refused,
     decide::{BOOT_DEADLINE, Command, Decision, REPORT_DEADLINE, before},
     fold::planned,
+    power::is_power,
     tasks::TaskState,
     value::Leaf,
 };
@@ -45,6 +46,9 @@ pub struct Operation {
     pub add: Vec<InstanceId>,
     /// Who is to go.
     pub remove: Vec<InstanceId>,
+    /// Who is changed where it is.
+    #[serde(default)]
+    pub touch: Vec<InstanceId>,
     /// When it was over.
     pub ended: Option<Millis>,
     /// Why it has failed.
@@ -65,6 +69,13 @@ impl Run {
         self.may_operate(asked)?;
         match asked {
             Asked::Scale { count, remove } => self.scale(count, remove).map(|event| vec![event]),
+            Asked::Stop { instances } | Asked::Start { instances } | Asked::Reboot { instances } => {
+                self.power(asked, instances).map(|event| vec![event])
+            }
+            Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
+            Asked::Update { module, plan: None } => {
+                Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
+            }
             Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
     }
@@ -76,7 +87,7 @@ impl Run {
     pub fn was_started(&self, by: &Author, op: u64, asked: &Asked) -> Result<Option<u32>, Refused> {
         match self.operations.iter().find(|(_, known)| known.op == Some(op) && known.by == *by) {
             None => Ok(None),
-            Some((number, known)) if known.asked == *asked => Ok(Some(*number)),
+            Some((number, known)) if is_same(&known.asked, asked) => Ok(Some(*number)),
             Some(_) => Err(Refused::Reused),
         }
     }
@@ -96,6 +107,12 @@ impl Run {
         if !self.reached_ready {
             return Err(Refused::Busy(format!("run {id} is {}: wait until it is Ready", self.state)));
         }
+        // Who stops machines, or changes the plan, wants to be alone with them.
+        let wants_alone = |asked: &Asked| is_power(asked) || matches!(asked, Asked::Update { .. });
+        let alone = self.open_operations().find(|(_, open)| wants_alone(&open.asked) || wants_alone(asked));
+        if let Some((number, _)) = alone {
+            return Err(Refused::Busy(format!("operation {number} of run {id} is under way: wait until it is over")));
+        }
         Ok(())
     }
 
@@ -107,7 +124,8 @@ impl Run {
         self.open_operations().next()?;
         let comes = |i: &Instance| i.is_live() && i.key.is_none();
         let goes = |i: &Instance| (i.leaving || i.given_up.is_some()) && i.machine != Machine::Gone;
-        let machines = self.instances.values().any(|i| comes(i) || goes(i));
+        let switched = |i: &Instance| matches!(i.machine, Machine::Stopping | Machine::Starting);
+        let machines = self.instances.values().any(|i| comes(i) || goes(i) || switched(i));
         Some(if machines { RunState::Provisioning } else { RunState::Executing })
     }
 
@@ -121,6 +139,7 @@ impl Run {
         }
         self.give_up(now, decision);
         self.remove_leavers(now, decision);
+        self.switch_machines(now, decision);
         self.order_tasks(now, decision);
         self.end_late_retries(now, decision);
         for (number, operation) in self.open_operations() {
@@ -135,7 +154,11 @@ impl Run {
         for (number, operation) in self.open_operations() {
             if self.abort.is_some() {
                 let unfinished = operation.add.iter().filter(|id| !self.is_settled(id));
-                let given_up = |id: &InstanceId| Event::InstanceGivenUp { instance: id.clone(), reason: reason.into() };
+                let given_up = |id: &InstanceId| Event::InstanceGivenUp {
+                    instance: id.clone(),
+                    reason: reason.into(),
+                    failure: None,
+                };
                 decision.events.extend(unfinished.map(given_up));
             }
             decision.events.push(Event::OperationFinished { number, failure: Some(reason.to_owned()) });
@@ -163,7 +186,7 @@ impl Run {
                     }
                     _ => continue,
                 };
-                decision.events.push(Event::InstanceGivenUp { instance: id.clone(), reason });
+                decision.events.push(Event::InstanceGivenUp { instance: id.clone(), reason, failure: None });
             }
         }
     }
@@ -190,7 +213,8 @@ impl Run {
         if !self.tasks_are_over(id) {
             return false;
         }
-        if instance.key.is_none() || instance.reported || matches!(instance.machine, Machine::Failed(_)) {
+        let hears = matches!(instance.machine, Machine::Launched | Machine::Running);
+        if instance.key.is_none() || instance.reported || !hears {
             return true;
         }
         let asked = self.operations.values().filter(|o| o.remove.contains(id)).map(|o| o.at);
@@ -237,6 +261,7 @@ impl Run {
             && operation.remove.iter().all(|id| self.is_gone(id))
             && self.tasks_of(number).all(|(id, task)| self.is_over(id, task))
             && self.is_retried(number, operation)
+            && operation.touch.iter().all(|id| self.is_switched(number, operation, id))
     }
 
     /// The first thing that went wrong.
@@ -253,7 +278,10 @@ impl Run {
     /// Takes in an event of an operation. None: it is of another kind.
     pub(super) fn apply_operation(&mut self, record: &Record, at: Millis) -> Option<Vec<Leaf>> {
         match &record.event {
-            Event::OperationStarted { number, asked, add, remove, tasks } => {
+            Event::OperationStarted { number, asked, add, remove, touch, tasks } => {
+                if let Asked::Update { plan: Some(plan), .. } = &**asked {
+                    self.take_plan(plan);
+                }
                 for id in add {
                     let instance = Instance { joining: true, ..planned(self.free_ordinal(), at) };
                     self.instances.insert(id.clone(), instance);
@@ -266,13 +294,13 @@ impl Run {
                 for task in tasks {
                     self.add_task(task, *number);
                 }
-                if let Asked::Retry { instance, .. } = &**asked {
-                    self.begin_retry(instance, tasks);
+                for id in touch {
+                    self.begin_retry(id, tasks);
                 }
-                let (by, op, asked) = (record.by.clone(), record.op, (**asked).clone());
-                let (add, remove) = (add.clone(), remove.clone());
+                let (by, op, asked) = (record.by.clone(), record.op, without_plan(asked));
+                let (add, remove, touch) = (add.clone(), remove.clone(), touch.clone());
                 let leaves = members(add.iter().chain(&remove));
-                let operation = Operation { by, op, at, asked, add, remove, ended: None, failure: None };
+                let operation = Operation { by, op, at, asked, add, remove, touch, ended: None, failure: None };
                 self.operations.insert(*number, operation);
                 self.forget_operations();
                 Some(leaves)
@@ -289,11 +317,20 @@ impl Run {
                 }
                 Some(members(operation.remove.iter()))
             }
-            Event::InstanceGivenUp { instance, reason } => {
+            Event::InstanceGivenUp { instance, reason, .. } => {
                 let given_up = self.instances.get_mut(instance)?;
                 given_up.given_up = Some(reason.clone());
                 given_up.waits.clear();
+                given_up.replacing = false;
                 Some(members(std::iter::once(instance)))
+            }
+            // The rest is as for any event of an instance.
+            Event::PowerFailed { instance, reason, .. } => {
+                let open = self.operations.values_mut().find(|o| o.ended.is_none() && o.touch.contains(instance));
+                if let Some(operation) = open {
+                    operation.failure = Some(format!("{instance}: {reason}"));
+                }
+                None
             }
             Event::TaskOrdered { instance, index, env, .. } => {
                 let task = self.task_mut(instance, *index)?;
@@ -349,6 +386,18 @@ impl Run {
     pub(super) fn members_of(&self, node: &NodeName) -> Vec<&InstanceId> {
         self.instances.iter().filter(|(id, i)| id.node == *node && i.is_live()).map(|(id, _)| id).collect()
     }
+}
+
+/// The same without the plan, which the run has.
+pub(super) fn without_plan(asked: &Asked) -> Asked {
+    match asked {
+        Asked::Update { module, .. } => Asked::Update { module: module.clone(), plan: None },
+        other => other.clone(),
+    }
+}
+
+fn is_same(known: &Asked, asked: &Asked) -> bool {
+    *known == without_plan(asked)
 }
 
 fn never_was(instance: InstanceId, attempt: u32) -> Event {

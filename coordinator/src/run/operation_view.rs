@@ -7,7 +7,13 @@ use slipstream_shared::{
     operation::Asked,
 };
 
-use super::{Run, StepState, change::Refused, operation::Operation, tasks::TaskState, view::step_info};
+use super::{
+    Run, StepState,
+    change::Refused,
+    operation::{Operation, without_plan},
+    tasks::TaskState,
+    view::step_info,
+};
 
 /// How many operations that are over are shown with a run.
 const LATEST: usize = 5;
@@ -37,7 +43,7 @@ impl Run {
     pub fn preview_operation(&self, asked: &Asked) -> Result<OperationInfo, Refused> {
         let begins = |event: &Event| matches!(event, Event::OperationStarted { .. });
         let begun = self.start_operation(asked)?.into_iter().find(begins);
-        let Some(Event::OperationStarted { number, asked, add, remove, tasks }) = begun else {
+        let Some(Event::OperationStarted { number, asked, add, remove, touch, tasks }) = begun else {
             return Err(Refused::Unreasonable("that is no operation".to_owned()));
         };
         let task = |task: slipstream_shared::operation::Task| TaskInfo {
@@ -47,17 +53,23 @@ impl Run {
             status: "waiting".to_owned(),
             result: None,
         };
+        let notes = match &*asked {
+            Asked::Update { plan: Some(plan), .. } => self.update_notes(plan),
+            _ => vec![],
+        };
         Ok(OperationInfo {
             number,
             status: OperationStatus::Planned,
             failure: None,
-            asked: *asked,
+            asked: without_plan(&asked),
             by: None,
             at: None,
             ended: None,
             add,
             remove,
+            touch,
             tasks: tasks.into_iter().map(task).collect(),
+            notes,
         })
     }
 
@@ -99,7 +111,9 @@ impl Run {
             ended: operation.ended.map(|at| self.shown(at)),
             add: operation.add.clone(),
             remove: operation.remove.clone(),
+            touch: operation.touch.clone(),
             tasks: self.tasks_of(number).map(|(id, task)| self.task_info(id, task)).collect(),
+            notes: vec![],
         }
     }
 

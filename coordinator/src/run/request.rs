@@ -38,6 +38,9 @@ impl Run {
     /// # Errors
     /// Its number belongs to another request.
     pub fn was_made(&self, by: &Author, op: u64, key: &Key, value: Option<&str>) -> Result<bool, Refused> {
+        let sealed =
+            value.filter(|_| self.is_secret(key)).zip(self.vault.as_ref()).map(|(v, vault)| vault.seal(key, v));
+        let value = sealed.as_deref().or(value);
         match self.requests.iter().find(|known| known.op == op && known.by == *by) {
             None => Ok(false),
             Some(known) if known.digest == of(key, value) => Ok(true),
@@ -51,6 +54,7 @@ pub(super) fn remember(requests: &mut VecDeque<Requested>, record: &Record) {
     let (Author::User(_), Some(op)) = (&record.by, record.op) else { return };
     let digest = match &record.event {
         Event::ParameterSet { key, value } => of(key, Some(value)),
+        Event::SecretSet { key, sealed } => of(key, sealed.as_deref()),
         Event::ParameterUnset { key } => of(key, None),
         _ => return,
     };

@@ -41,7 +41,14 @@ impl Run {
         });
         let asked = Asked::Retry { instance: id.clone(), from: from.to_owned(), script: script.map(str::to_owned) };
         let (number, tasks) = (self.next_operation(), self.number_tasks(works));
-        let started = Event::OperationStarted { number, asked: Box::new(asked), add: vec![], remove: vec![], tasks };
+        let started = Event::OperationStarted {
+            number,
+            asked: Box::new(asked),
+            add: vec![],
+            remove: vec![],
+            touch: vec![id.clone()],
+            tasks,
+        };
         let mut events = self.cancel_abort();
         events.push(started);
         Ok(events)
@@ -61,7 +68,7 @@ impl Run {
         if instance.is_executing() {
             return Err(Refused::Busy(format!("{id} is running a step: wait until that has ended, or abort the run")));
         }
-        let other = self.open_operations().find(|(_, o)| o.add.contains(id) || o.retries() == Some(id));
+        let other = self.open_operations().find(|(_, o)| o.add.contains(id) || o.reruns().any(|other| other == id));
         if let Some((number, _)) = other {
             return Err(Refused::Busy(format!("operation {number} runs the steps of {id}: wait until it is over")));
         }
@@ -71,9 +78,9 @@ impl Run {
     /// Takes in that steps are to be run again: what they led to does not count any more.
     pub(super) fn begin_retry(&mut self, id: &InstanceId, tasks: &[Task]) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        instance.ready = false;
-        for task in tasks {
+        for task in tasks.iter().filter(|task| task.instance == *id) {
             if let Work::Step { step, .. } = task.work {
+                instance.ready = false;
                 instance.steps.remove(&step);
             }
         }
@@ -89,23 +96,31 @@ impl Run {
 
     /// True when a retry has come to its end: a step has failed, or the instance is ready again.
     pub(super) fn is_retried(&self, number: u32, operation: &Operation) -> bool {
-        let Some(id) = operation.retries() else { return true };
-        self.is_cut_off(id, number, u32::MAX)
-            || self.serves(id)
-            || !self.instances.get(id).is_some_and(Instance::is_live)
+        operation.reruns().all(|id| self.is_rerun(number, id))
+    }
+
+    fn is_rerun(&self, number: u32, id: &InstanceId) -> bool {
+        let live = self.instances.get(id).is_some_and(Instance::is_live);
+        self.is_cut_off(id, number, u32::MAX) || self.serves(id) || !live
     }
 
     /// Ends a retry after which nobody says that the instance is ready.
     pub(super) fn end_late_retries(&self, now: Millis, decision: &mut Decision) {
         for (number, operation) in self.open_operations() {
-            let Some(id) = operation.retries() else { continue };
-            let over = self.tasks_of(number).all(|(id, task)| self.is_over(id, task));
-            let last = self.tasks_of(number).filter_map(|(_, task)| task.ended).max();
-            if let (true, false, Some(last)) = (over, self.is_retried(number, operation), last) {
+            for id in operation.reruns().filter(|id| !self.is_rerun(number, id)) {
+                let mut tasks = self.tasks_of(number).filter(|(who, _)| *who == id).map(|(_, task)| task).peekable();
+                let over = tasks.peek().is_some();
+                let (mut last, mut all) = (None, over);
+                for task in tasks {
+                    (last, all) = (last.max(task.ended), all && self.is_over(id, task));
+                }
                 let within = self.node(id).and_then(|n| n.ready.as_ref()).map_or(0, |r| r.within);
-                if !before(now, last + within * 1000 + ANSWER, decision) {
+                if let (true, Some(last)) = (all, last)
+                    && !before(now, last + within * 1000 + ANSWER, decision)
+                {
                     let failure = Some(format!("{id} did not say that it is ready"));
                     decision.events.push(Event::OperationFinished { number, failure });
+                    break;
                 }
             }
         }
@@ -113,7 +128,7 @@ impl Run {
 
     /// The events of a ready check that did not pass, if it belongs to a retry.
     pub(super) fn retry_not_ready(&self, id: &InstanceId, reason: &str) -> Option<Vec<Event>> {
-        let (number, _) = self.open_operations().find(|(_, o)| o.retries() == Some(id))?;
+        let (number, _) = self.open_operations().find(|(_, o)| o.reruns().any(|other| other == id))?;
         let failure = Some(format!("{id} did not become ready: {reason}"));
         Some(vec![Event::OperationFinished { number, failure }])
     }
@@ -145,13 +160,10 @@ impl Run {
 }
 
 impl Operation {
-    /// The instance whose steps it runs again.
-    #[must_use]
-    pub fn retries(&self) -> Option<&InstanceId> {
-        match &self.asked {
-            Asked::Retry { instance, .. } => Some(instance),
-            Asked::Scale { .. } => None,
-        }
+    /// The instances whose steps it runs again.
+    pub fn reruns(&self) -> impl Iterator<Item = &InstanceId> {
+        let reruns = matches!(self.asked, Asked::Retry { .. } | Asked::Update { .. });
+        self.touch.iter().filter(move |_| reruns)
     }
 }
 

@@ -18,7 +18,7 @@ impl Run {
         if count.is_empty() && remove.is_empty() {
             return Err(Refused::Unreasonable("nothing is asked for: say NODE=COUNT, or who is to go".to_owned()));
         }
-        let mut go: BTreeSet<InstanceId> = self.named(remove)?;
+        let mut go: BTreeSet<InstanceId> = self.known_ids(remove)?;
         let mut come = Vec::new();
         let nodes: BTreeSet<&NodeName> = count.keys().chain(go.iter().map(|id| &id.node)).collect();
         for node in nodes.into_iter().cloned().collect::<Vec<_>>() {
@@ -41,11 +41,11 @@ impl Run {
         let tasks = self.number_tasks(self.hooks(&come, &go));
         let asked = Box::new(Asked::Scale { count: count.clone(), remove: remove.to_vec() });
         let remove = go.into_iter().collect();
-        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, tasks })
+        Ok(Event::OperationStarted { number: self.next_operation(), asked, add: come, remove, touch: vec![], tasks })
     }
 
     /// The instances that are named, all of them there.
-    fn named(&self, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Refused> {
+    fn known_ids(&self, ids: &[InstanceId]) -> Result<BTreeSet<InstanceId>, Refused> {
         ids.iter()
             .map(|id| match self.instances.get(id) {
                 Some(instance) if instance.is_live() => Ok(id.clone()),
@@ -70,13 +70,13 @@ impl Run {
     }
 
     /// A number is not used again, so the highest there ever was decides.
-    fn next_id(&self, node: &NodeName) -> u32 {
+    pub(super) fn next_id(&self, node: &NodeName) -> u32 {
         self.instances.keys().filter(|id| id.node == *node).map(|id| id.index + 1).max().unwrap_or(1)
     }
 
     /// What is run, and where: `pre_remove` on those that go, `on_vm_remove` and `on_vm_add` on those that are
     /// ready now and stay, once for each node that is scaled.
-    fn hooks(&self, come: &[InstanceId], go: &BTreeSet<InstanceId>) -> Vec<(InstanceId, Work)> {
+    pub(super) fn hooks(&self, come: &[InstanceId], go: &BTreeSet<InstanceId>) -> Vec<(InstanceId, Work)> {
         let mut works = Vec::new();
         let nodes = |ids: &mut dyn Iterator<Item = &InstanceId>| -> BTreeSet<NodeName> {
             ids.map(|id| id.node.clone()).collect()

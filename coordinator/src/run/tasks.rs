@@ -160,22 +160,33 @@ impl Run {
         }
     }
 
-    /// The tasks an agent is to run now.
+    /// The tasks an agent is to run now. One that leads to the ready check stays until that has passed: an
+    /// agent that is restarted in between knows by it that the check is still due.
     pub(super) fn agent_tasks(&self, id: &InstanceId) -> Vec<AgentTask> {
         let all = self.tasks.get(id).into_iter().flatten();
-        let ordered = all.filter(|t| matches!(self.stand(id, t), Stand::Ordered(_)));
-        let agent_task = |task: &TaskState| {
-            let mut step = super::agent_plan::agent_step(&self.task_step(id, task)?);
-            step.env.extend(task.env.clone());
+        all.filter_map(|task| {
             let again = match task.work {
                 Work::Step { step, .. } => Some(step),
                 Work::Hook { .. } => None,
             };
             // The last step leads to the ready check, as in the deployment.
             let check = again.is_some_and(|step| step + 1 == self.deploy_steps(id));
+            let ordered = matches!(self.stand(id, task), Stand::Ordered(_));
+            let due = ordered || (check && self.awaits_check(id, task));
+            if !due {
+                return None;
+            }
+            let mut step = super::agent_plan::agent_step(&self.task_step(id, task)?);
+            step.env.extend(task.env.clone());
             Some(AgentTask { index: task.index, step, again, check })
-        };
-        ordered.filter_map(agent_task).collect()
+        })
+        .collect()
+    }
+
+    fn awaits_check(&self, id: &InstanceId, task: &TaskState) -> bool {
+        let open = self.operations.get(&task.operation).is_some_and(|o| o.ended.is_none());
+        let succeeded = task.result.as_ref().is_some_and(StepResult::succeeded);
+        open && succeeded && self.instances.get(id).is_some_and(|i| !i.ready)
     }
 
     /// Puts a task at the end of the line.

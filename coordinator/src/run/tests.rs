@@ -1,7 +1,10 @@
 //! Rules of a run, tried without I/O: events in, decisions out.
 
 mod condition;
+mod life;
 mod parameters;
+mod permission;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +13,7 @@ use slipstream_shared::{
     id::{InstanceId, RunId},
     link::Change,
     parameter::{Key, MAX_VALUE},
-    plan::{Category, KeepRunning, Network, NodePlan, ParamPlan, Plan, Policy, Script, Size, StepPlan},
+    plan::{Category, KeepRunning, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Script, Size, StepPlan},
     state::RunState,
     template::Template,
 };
@@ -22,6 +25,7 @@ use super::{
     value::Leaf,
     view::timestamp,
 };
+use crate::drive::LaunchSecret;
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -57,8 +61,12 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         steps: vec![step("install"), step("deploy")],
         report: vec![],
         ready: None,
+        tolerate: 0,
+        on_silent: OnSilent::Wait,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        imported: false,
     }
 }
 
@@ -72,7 +80,7 @@ fn plan() -> Plan {
         params: BTreeMap::new(),
         nodes: [("web", web), ("client", client)].map(|(n, p)| (n.parse().expect("valid"), p)).into(),
         outputs: BTreeMap::new(),
-        policy: Policy { keep_running: KeepRunning::Always, timeout: 3600 },
+        policy: Policy::default(),
     }
 }
 
@@ -87,7 +95,9 @@ impl Bench {
         let accepted =
             Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
         let record = record(1, T0, accepted);
-        Bench { run: Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted"), now: T0 }
+        let mut run = Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted");
+        run.vault = Some(LaunchSecret::new(&[7; 32]).vault(run.id));
+        Bench { run, now: T0 }
     }
 
     fn happen(&mut self, event: Event) -> Vec<Leaf> {
@@ -125,7 +135,17 @@ impl Bench {
         self.happen(Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into() });
     }
 
+    fn happen_by(&mut self, who: &str, event: Event) {
+        let by = Author::Instance(id(who));
+        self.run.apply(&Record { by, ..record(self.run.seq + 1, self.now, event) });
+    }
+
     fn deploy(&mut self, who: &str) {
+        self.deploy_without_ready(who);
+        self.change(who, &Change::Ready);
+    }
+
+    fn deploy_without_ready(&mut self, who: &str) {
         for index in 0..2 {
             self.change(who, &Change::StepStarted { index });
             self.change(
@@ -133,7 +153,6 @@ impl Bench {
                 &Change::StepFinished { index, result: StepResult { exit: Some(0), ..StepResult::default() } },
             );
         }
-        self.change(who, &Change::Ready);
     }
 
     fn all_ready(&mut self) {
@@ -224,10 +243,10 @@ fn keep_running_decides_what_stays() {
         (Never, false, RunState::Finalizing),
         (Never, true, RunState::Finalizing),
     ] {
-        let mut bench = Bench::new(Plan { policy: Policy { keep_running: policy, timeout: 3600 }, ..plan() });
+        let mut bench = Bench::new(Plan { policy: Policy { keep_running: policy, ..Policy::default() }, ..plan() });
         if aborted {
             bench.settle();
-            bench.happen(Event::AbortRaised { instance: None, reason: "x".into() });
+            bench.happen(Event::AbortRaised { instance: None, reason: "x".into(), failure: None });
             bench.settle();
         } else {
             bench.all_ready();
@@ -257,7 +276,7 @@ fn an_aborted_run_waits_for_running_scripts_but_not_for_ever() {
     bench.settle();
     bench.boot("web.1");
     bench.change("web.1", &Change::StepStarted { index: 0 });
-    bench.happen(Event::AbortRaised { instance: None, reason: "enough".into() });
+    bench.happen(Event::AbortRaised { instance: None, reason: "enough".into(), failure: None });
     bench.settle();
     assert_eq!(bench.run.state, RunState::Provisioning);
     bench.now += REPORT_DEADLINE;
@@ -277,7 +296,7 @@ fn deadlines_name_what_is_missing() {
     bench.now += BOOT_DEADLINE + 1;
     bench.settle();
     let reason = bench.run.abort.clone().expect("aborted").reason;
-    assert_eq!(reason, "the agent of client.1 did not enrol within 30 minutes after its launch");
+    assert_eq!(reason, "the cloud `here` has not accepted the launch of client.1 within 30 minutes");
 
     let mut bench = Bench::new(Plan { policy: Policy { timeout: 60, ..Policy::default() }, ..plan() });
     bench.settle();
@@ -285,7 +304,10 @@ fn deadlines_name_what_is_missing() {
     assert_eq!(wake, T0 + 60_000);
     bench.now = wake;
     bench.settle();
-    assert_eq!(bench.run.abort.expect("aborted").reason, "not Ready within 60 s: client.1 has not enrolled");
+    assert_eq!(
+        bench.run.abort.expect("aborted").reason,
+        "not Ready within 60 s: the cloud `here` has not accepted the launch of client.1"
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
     id::{InstanceId, NodeName},
-    parameter::{Key, ParamType, Scope},
+    meeting::MeetingName,
+    parameter::{Key, MASK, ParamType, Scope},
     plan::{Category, Need, NeedMilestone, Network, ParamPlan, StepPlan},
     predefined::{self, Level, names},
     state::RunState,
@@ -23,6 +24,10 @@ pub enum Leaf {
     Milestone(InstanceId, NeedMilestone),
     /// That other instances belong to a node.
     Members(NodeName),
+    /// That a barrier opens.
+    Barrier(MeetingName),
+    /// That somebody else leads.
+    Lead(MeetingName),
     /// Nothing: there is no value that could be read, and why.
     Broken(String),
 }
@@ -32,6 +37,8 @@ impl fmt::Display for Leaf {
         match self {
             Leaf::Value(key) => key.fmt(f),
             Leaf::Members(node) => write!(f, "instances of {node}"),
+            Leaf::Barrier(name) => write!(f, "barrier {name}"),
+            Leaf::Lead(name) => write!(f, "lead {name}"),
             Leaf::Broken(reason) => f.write_str(reason),
             Leaf::Milestone(instance, milestone) => write!(f, "{instance} {}", format!("{milestone:?}").to_lowercase()),
         }
@@ -76,20 +83,35 @@ impl Run {
         run.chain(nodes).chain(instances)
     }
 
-    /// The value of a parameter, or what it waits for. A key the run does not have waits for itself.
+    /// The value of a parameter, or what it waits for. A key the run does not have waits for itself. A secret
+    /// is masked.
     pub fn value(&self, key: &Key) -> Evaluated<String> {
-        Evaluation::of(self, format!("`{key}`")).value(key, 0)
+        let value = Evaluation::of_key(self, key).value(key, 0)?;
+        Ok(if self.is_secret(key) { MASK.to_owned() } else { value })
+    }
+
+    /// The same, and a secret in clear: only for readers who may have it, see [`Run::may_read`].
+    pub fn clear_value(&self, key: &Key) -> Evaluated<String> {
+        Evaluation::of_key(self, key).value(key, 0)
+    }
+
+    /// The text that the module gives to a parameter.
+    pub(super) fn template(&self, key: &Key) -> Option<&Template> {
+        let declared = self.declared(key)?;
+        let own = match &key.scope {
+            Scope::Instance(id) => self.node(id).and_then(|node| node.instances.get(id)?.params.get(&key.name)),
+            Scope::Run | Scope::Node(_) => None,
+        };
+        own.or(declared.value.as_ref())
     }
 
     /// True for what nobody waits for in the end: a value that is made of others, or that instances come.
     #[must_use]
     pub fn is_indirect(&self, leaf: &Leaf) -> bool {
         match leaf {
-            Leaf::Value(key) => {
-                self.declared(key).and_then(|p| p.value.as_ref()).is_some_and(|t| t.references().next().is_some())
-            }
+            Leaf::Value(key) => self.template(key).is_some_and(|t| t.references().next().is_some()),
             Leaf::Members(_) => true,
-            Leaf::Milestone(..) | Leaf::Broken(_) => false,
+            Leaf::Milestone(..) | Leaf::Barrier(_) | Leaf::Lead(_) | Leaf::Broken(_) => false,
         }
     }
 
@@ -97,7 +119,7 @@ impl Run {
     #[must_use]
     pub fn template_of(&self, key: &Key) -> Option<&Template> {
         let set = self.stored(key).is_some_and(|stored| stored.value.is_some());
-        if set || self.is_computed(key) { None } else { self.declared(key)?.value.as_ref() }
+        if set || self.is_computed(key) { None } else { self.template(key) }
     }
 
     /// True for a value that the coordinator computes.
@@ -183,8 +205,9 @@ impl Run {
                 match key.name.as_str() {
                     "ids" => Some(Some(ids.join(","))),
                     "multiplicity" => Some(Some(ids.len().to_string())),
-                    // No launch may fail for good: the run is aborted.
-                    "max-provisioning-failures" => Some(Some("0".to_owned())),
+                    "max-provisioning-failures" => {
+                        Some(Some(self.plan.nodes.get(node).map_or(0, |n| n.tolerate).to_string()))
+                    }
                     _ => None,
                 }
             }
@@ -239,7 +262,10 @@ impl Run {
             "disk.GB" => node.size.disk.map(gib),
             "vmstate" => Some(vmstate(instance).to_owned()),
             "url.ssh" => ssh_url(instance, &node.login),
-            "abort" => self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone()),
+            "abort" => {
+                let first = self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone());
+                first.or_else(|| instance.abort.clone())
+            }
             _ => return None,
         })
     }
@@ -273,6 +299,9 @@ fn vmstate(instance: &Instance) -> &'static str {
         Machine::Planned | Machine::Intended => "Unknown",
         Machine::Launched => "Pending",
         Machine::Running => "Running",
+        Machine::Stopping => "Stopping",
+        Machine::Stopped => "Stopped",
+        Machine::Starting => "Starting",
         Machine::Terminating => "Terminating",
         Machine::Gone => "Gone",
         Machine::Failed(_) => "Failed",

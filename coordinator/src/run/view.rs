@@ -1,7 +1,7 @@
 //! What people see of a run.
 
 use slipstream_shared::{
-    api::{InstanceInfo, Parameter, RunDetail, RunSummary, StepInfo, WaitInfo},
+    api::{InstanceInfo, Parameter, RunDetail, RunSummary, StepInfo, TroubleInfo, WaitInfo},
     id::InstanceId,
     parameter::Key,
     plan::StepPlan,
@@ -27,6 +27,7 @@ impl Run {
             state: self.state,
             outcome: self.outcome(),
             abort: self.abort.as_ref().map(|a| a.reason.clone()),
+            failure: self.abort.as_ref().and_then(|a| a.failure),
             ready: self.ready_count(),
             instances: self.member_count(),
             health: self.health(),
@@ -40,7 +41,7 @@ impl Run {
     /// How it turned out.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        match (&self.abort, self.reached_ready) {
+        match (&self.abort, self.succeeded) {
             (Some(_), _) => Outcome::Failed,
             (None, true) => Outcome::Succeeded,
             (None, false) if self.state.is_final() || self.state == RunState::Finalizing => Outcome::Failed,
@@ -59,6 +60,13 @@ impl Run {
             nodes: self.instances.iter().map(|(id, i)| self.instance_info(id, i, connected(id))).collect(),
             operations: self.latest_operations(),
             outputs: self.plan.outputs.iter().map(|(name, t)| (name.clone(), self.expand(t, None).ok())).collect(),
+            lease_end: self.lease.as_ref().map(|lease| self.shown(lease.end)),
+            retrying: self.trouble.as_ref().map(|message| TroubleInfo {
+                message: message.clone(),
+                since: self.shown(self.lately.get(message).map_or(self.changed, |(since, _)| *since)),
+                next_try: self.shown(self.changed),
+            }),
+            left: self.left.clone(),
             troubles: self.trouble.clone().into_iter().chain(self.broken_outputs()).collect(),
         }
     }
@@ -103,10 +111,8 @@ impl Run {
         if let Machine::Failed(reason) = &instance.machine {
             return Some(reason.clone());
         }
-        if let Some(reason) = &instance.given_up {
-            return Some(reason.clone());
-        }
-        self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone())
+        let first = self.abort.as_ref().filter(|a| a.instance.as_ref() == Some(id)).map(|a| a.reason.clone());
+        instance.given_up.clone().or(first).or_else(|| instance.abort.clone())
     }
 
     /// How far an instance has come.
@@ -115,14 +121,17 @@ impl Run {
         let failed = |s: &StepState| s.result.as_ref().is_some_and(|r| !r.succeeded());
         match instance.machine {
             Machine::Failed(_) => Milestone::Failed,
+            Machine::Gone if instance.replacing => Milestone::Planned,
             Machine::Gone => Milestone::Gone,
             Machine::Terminating => Milestone::Terminating,
+            Machine::Stopping | Machine::Stopped => Milestone::Stopped,
             _ if instance.steps.values().any(failed) => Milestone::Failed,
             _ if instance.ready => Milestone::Ready,
             _ if self.is_deployed(id) => Milestone::Deployed,
             _ if !instance.steps.is_empty() => Milestone::Executing,
             _ if instance.key.is_some() => Milestone::Enrolled,
-            Machine::Running => Milestone::Running,
+            Machine::Running if instance.public.is_some() || instance.private.is_some() => Milestone::Address,
+            Machine::Running | Machine::Starting => Milestone::Running,
             Machine::Launched => Milestone::Launched,
             Machine::Intended => Milestone::Intended,
             Machine::Planned => Milestone::Planned,

@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Backend, Batch, StoreError, layout};
+use tokio::sync::mpsc;
+
+use super::{Backend, Batch, Changes, StoreError, followers::Followers, layout};
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -17,6 +19,8 @@ type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 pub struct MemoryBackend {
     /// `None` once closed. No call awaits while it holds the lock.
     entries: Mutex<Option<Entries>>,
+    /// Told while the entries are locked, so that the order is theirs.
+    followers: Followers,
 }
 
 impl MemoryBackend {
@@ -24,7 +28,7 @@ impl MemoryBackend {
     #[must_use]
     pub fn new() -> Self {
         let entries = BTreeMap::from([(layout::FORMAT.to_vec(), layout::VERSION.to_vec())]);
-        MemoryBackend { entries: Mutex::new(Some(entries)) }
+        MemoryBackend { entries: Mutex::new(Some(entries)), followers: Followers::default() }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Entries) -> T) -> Result<T, StoreError> {
@@ -51,6 +55,7 @@ impl Backend for MemoryBackend {
             if let Some((key, _)) = batch.expect.iter().find(|(key, value)| entries.get(key) != value.as_ref()) {
                 return Err(StoreError::Conflict { key: key.clone() });
             }
+            self.followers.tell(|| batch.writes.clone());
             for (key, value) in batch.writes {
                 match value {
                     Some(value) => entries.insert(key, value),
@@ -84,6 +89,10 @@ impl Backend for MemoryBackend {
 
     async fn delete_range(&self, prefix: &[u8]) -> Result<(), StoreError> {
         self.with(|entries| entries.retain(|key, _| !key.starts_with(prefix)))
+    }
+
+    fn follow(&self) -> Option<mpsc::UnboundedReceiver<Changes>> {
+        Some(self.followers.add())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

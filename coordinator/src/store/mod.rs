@@ -5,13 +5,16 @@
 //! `conformance::check` from its tests.
 
 pub mod conformance;
+pub mod dump;
+mod followers;
 pub mod layout;
 mod memory;
 mod sled;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 pub use self::{memory::MemoryBackend, sled::SledBackend};
 
@@ -56,6 +59,9 @@ impl Batch {
     }
 }
 
+/// Keys and their new values, none for a key that is gone.
+pub type Changes = Arc<Vec<(Vec<u8>, Option<Vec<u8>>)>>;
+
 /// Ordered bytes, durable.
 ///
 /// Reads see a batch whole or not at all, and never one that a loss of power could still undo.
@@ -84,6 +90,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Deletes every key that starts with `prefix`, durably. Not atomic: after a crash some may remain, and
     /// calling it again finishes the work.
     async fn delete_range(&self, prefix: &[u8]) -> Result<(), StoreError>;
+
+    /// Tells of all changes that become durable from now on, in order, each before anybody can read it. With the
+    /// entries that are there, a copy of them is one of the store at a moment. None: this backend cannot.
+    fn follow(&self) -> Option<mpsc::UnboundedReceiver<Changes>> {
+        None
+    }
 
     /// Waits for what was appended and lets go of files. Later calls answer [`StoreError::Closed`],
     /// except that closing again is fine.

@@ -23,14 +23,17 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{sync::oneshot, task};
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    task,
+};
 
 use self::{
     files::{Disk, Files, Opened, RealDisk, guard, io_error},
     shared::Shared,
     writer::{Request, Writer},
 };
-use super::{Backend, Batch, StoreError};
+use super::{Backend, Batch, Changes, StoreError};
 
 /// Entries that `delete_range` deletes at a time.
 const DELETED_AT_ONCE: usize = 256;
@@ -130,6 +133,10 @@ impl Backend for SledBackend {
             let writes = keys.into_iter().map(|key| (key, None)).collect();
             self.append(Batch { expect: Vec::new(), writes }).await?;
         }
+    }
+
+    fn follow(&self) -> Option<UnboundedReceiver<Changes>> {
+        Some(self.shared.followers.add())
     }
 
     async fn close(&self) -> Result<(), StoreError> {

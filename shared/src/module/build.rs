@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use super::{
     fields::{self, FAMILIES, MOST_INSTANCES, Table},
-    model::{Application, Body, Component, Count, Module, Node, Packages, ReadyDecl, ScriptDecl, Spanned},
+    model::{
+        Application, Body, Component, Count, InstanceDecl, Module, Node, Packages, ReadyDecl, ScriptDecl, Spanned,
+    },
     params::ParamDecl,
     problem::{Problems, join},
     tree::{Data, Tree},
@@ -22,6 +24,9 @@ use crate::{
 
 /// Seconds a ready check is tried, and between two tries, unless the module says otherwise.
 const READY: (u64, u64) = (300, 2);
+
+/// The hooks that this version acts on.
+const HOOKS: [Hook; 3] = [Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove];
 
 /// The table for the kind of module that the tree says it is.
 pub(super) fn table_of(root: &Tree) -> &'static Table {
@@ -88,7 +93,7 @@ fn component(tree: &Tree, path: &str, table: &'static Table, problems: &mut Prob
         install: script(tree, path, "install", problems),
         deploy: script(tree, path, "deploy", problems),
         report: script(tree, path, "report", problems),
-        hooks: Hook::ALL.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
+        hooks: HOOKS.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
         ready: ready(tree.get("ready"), &join(path, "ready"), problems),
         env: templates(tree.get("env")),
         needs: tree.get("needs").map(Tree::items).unwrap_or_default().iter().filter_map(need).collect(),
@@ -141,6 +146,9 @@ fn application(root: &Tree, problems: &mut Problems) -> Application {
         outputs: templates(root.get("outputs")),
         keep_running: policy.and_then(|p| text(p, "keep_running")).and_then(|t| keep_running(&t)),
         timeout: policy.and_then(|p| text(p, "timeout")).and_then(|t| units::duration(&t).ok()),
+        start: policy.and_then(|p| word(p, "start")).unwrap_or_default(),
+        on_failure: policy.and_then(|p| word(p, "on_failure")).unwrap_or_default(),
+        lease: policy.and_then(|p| text(p, "lease")).and_then(|t| units::duration(&t).ok()),
         hidden: hides("", &fields::APPLICATION, problems),
     }
 }
@@ -174,8 +182,14 @@ fn node(entry: &super::tree::Entry, problems: &mut Problems) -> Node {
         Some(one @ Tree { data: Data::Text(_), .. }) => vec![one],
         several => several.map(Tree::items).unwrap_or_default().iter().collect(),
     };
+    let instances = tree.get("instances").map(Tree::entries).unwrap_or_default().iter();
+    let instances = instances.filter_map(|e| {
+        let values = templates(e.value.get("params"));
+        Some((e.key.parse().ok()?, InstanceDecl { at: e.at, values }))
+    });
     Node {
         at: entry.at,
+        instances: instances.collect(),
         uses: tree.get("use").is_some(),
         component: component(tree, &path, &fields::NODE, problems),
         count: count(tree.get("count"), &join(&path, "count"), problems),
@@ -184,6 +198,8 @@ fn node(entry: &super::tree::Entry, problems: &mut Problems) -> Node {
             .filter_map(|t| t.text().map(|text| Spanned { value: text.to_owned(), at: t.at }))
             .collect(),
         values,
+        tolerate: text(tree, "tolerate").and_then(|t| t.parse().ok()).unwrap_or_default(),
+        on_silent: word(tree, "on_silent").unwrap_or_default(),
     }
 }
 
@@ -296,6 +312,11 @@ fn need(tree: &Tree) -> Option<Spanned<Need>> {
         _ => return None,
     };
     Some(Spanned { value: Need { target, milestone }, at: tree.at })
+}
+
+/// The word of a key, by the name it has in a plan.
+fn word<T: serde::de::DeserializeOwned>(tree: &Tree, key: &str) -> Option<T> {
+    serde_json::from_value(text(tree, key)?.into()).ok()
 }
 
 /// The text of a key.

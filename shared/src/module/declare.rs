@@ -23,10 +23,12 @@ pub(super) fn param(entry: &Entry, output: bool, path: &str, problems: &mut Prob
         kind,
         default: text(tree, "default").and_then(|t| t.parse::<Template>().ok()),
         required: text(tree, "required").as_deref() == Some("true"),
+        generate: text(tree, "generate").and_then(|t| t.parse().ok()),
         help: text(tree, "help").unwrap_or_default(),
         limits,
     };
     check_limits(&declared, tree, path, problems);
+    check_secret(&declared, tree, path, problems);
     if let (Some(value), Some(at)) = (declared.default.as_ref().and_then(Template::as_literal), tree.get("default"))
         && let Err(reason) = declared.check(value)
     {
@@ -60,12 +62,36 @@ fn kind(tree: &Tree, path: &str, problems: &mut Problems) -> ParamType {
         Some("size") => ParamType::Size,
         Some("duration") => ParamType::Duration,
         Some("json") => ParamType::Json,
+        Some("secret") => ParamType::Secret,
         _ => ParamType::String,
     };
     if let (Some(words), false) = (words, matches!(kind, ParamType::Enum(_))) {
         problems.add(words.at, &join(path, "enum"), "`enum` is for the type `enum`", None);
     }
     kind
+}
+
+fn check_secret(declared: &ParamDecl, tree: &Tree, path: &str, problems: &mut Problems) {
+    let secret = declared.kind == ParamType::Secret;
+    if let (true, Some(value)) = (secret && is_text(declared.default.as_ref()), tree.get("default")) {
+        let message = "a secret has no `default`: whoever reads the module would know it";
+        let hint = "write `generate: 24`, or let whoever launches it set a value";
+        problems.add(value.at, &join(path, "default"), message, Some(hint.to_owned()));
+    }
+    if let Some(generate) = tree.get("generate") {
+        let message = match (secret, &declared.default, &declared.limits.pattern) {
+            (false, ..) => "`generate` is for the type `secret`",
+            (true, Some(default), _) if !is_text(Some(default)) => "`generate` is for a secret without `default`",
+            (true, _, Some(_)) => "`generate` makes up letters and digits, it knows nothing of `match`",
+            _ => return,
+        };
+        problems.add(generate.at, &join(path, "generate"), message, None);
+    }
+}
+
+/// True for a value that is written in the module.
+pub(super) fn is_text(value: Option<&Template>) -> bool {
+    value.is_some_and(|value| value.as_literal().is_some())
 }
 
 fn check_limits(declared: &ParamDecl, tree: &Tree, path: &str, problems: &mut Problems) {
@@ -85,8 +111,8 @@ fn check_limits(declared: &ParamDecl, tree: &Tree, path: &str, problems: &mut Pr
         problems.add(tree.at, path, format!("`min` ({min}) is more than `max` ({max})"), None);
     }
     if let Some(pattern) = tree.get("match")
-        && !matches!(declared.kind, ParamType::String | ParamType::Text)
+        && !matches!(declared.kind, ParamType::String | ParamType::Text | ParamType::Secret)
     {
-        problems.add(pattern.at, &join(path, "match"), "`match` is for the types string and text", None);
+        problems.add(pattern.at, &join(path, "match"), "`match` is for the types string, text and secret", None);
     }
 }

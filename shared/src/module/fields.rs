@@ -4,7 +4,7 @@
 //! To add a key: one line here, and the line in `build.rs` that takes its value. A key of the format
 //! that this version does not act on is [`Support::Later`]: it is refused by name, never skipped.
 
-use super::params::{LATER_TYPES, TYPES};
+use super::params::{MOST_GENERATED, TYPES};
 
 /// Whether this version acts on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub enum Names {
     Cloud,
     /// Package manager families.
     Family,
+    /// Ids of the instances of a node.
+    Index,
 }
 
 impl Table {
@@ -232,9 +234,18 @@ static NODE_ONLY: [Field; 6] = [
         "values or references for the component's inputs",
     )
     .was("parameterMappings"),
-    later("tolerate", "how many failures to launch are tolerated").was("maxProvisioningFailures"),
-    later("instances", "what differs for single instances"),
-    later("on_silent", "what happens when an instance falls silent"),
+    now(
+        "tolerate",
+        Kind::Whole(0, MOST_INSTANCES as u64),
+        "how many of its instances may fail to come, 0 unless said otherwise",
+    )
+    .was("maxProvisioningFailures"),
+    now("instances", Kind::Map(Names::Index, &Kind::Fields(&INSTANCE)), "what differs for single instances, by id"),
+    now(
+        "on_silent",
+        Kind::Words(&["wait", "fail", "replace"], &[]),
+        "what follows when an instance falls silent or loses its machine, `wait` unless said otherwise",
+    ),
 ];
 
 static APPLICATION_ONLY: [Field; 3] = [
@@ -261,6 +272,17 @@ pub static UNKNOWN: Table = Table { what: "a module", groups: &[&HEADER], others
 /// A node of an application.
 pub static NODE: Table = Table { what: "a node", groups: &[&NODE_PARENT, &NODE_ONLY, &MACHINE, &WORK], others: None };
 
+/// One instance of a node.
+pub static INSTANCE: Table = Table {
+    what: "an instance",
+    groups: &[&[
+        now("params", Kind::Map(Names::Param, &Kind::Template), "values or references, instead of those of the node"),
+        later("size", "how large its machine is"),
+        later("cloud", "the cloud it runs on"),
+    ]],
+    others: None,
+};
+
 /// An input.
 pub static PARAM: Table = Table {
     what: "an input",
@@ -271,7 +293,7 @@ pub static PARAM: Table = Table {
             now("max", ANY, "the largest value"),
             now("match", Kind::Regex, "a regular expression the whole value matches"),
             now("required", Kind::Boolean, "whether a run needs a value for it"),
-            later("generate", "how many characters to make up"),
+            now("generate", Kind::Whole(8, MOST_GENERATED as u64), "how many characters to make up for a secret"),
         ],
     ],
     others: None,
@@ -281,7 +303,7 @@ pub static PARAM: Table = Table {
 pub static OUTPUT: Table = Table { what: "an output", groups: &[&OUTPUT_FIELDS], others: None };
 
 static OUTPUT_FIELDS: [Field; 4] = [
-    now("type", Kind::Words(&TYPES, &LATER_TYPES), "what values it takes, `string` unless said otherwise"),
+    now("type", Kind::Words(&TYPES, &[]), "what values it takes, `string` unless said otherwise"),
     now("default", Kind::Template, "its value until somebody sets one").was("value"),
     now("enum", Kind::List(&Kind::Line), "the words it may be").was("enumValues"),
     now("help", Kind::Text, "what it is for").was("instructions"),
@@ -340,9 +362,17 @@ static POLICY: Table = Table {
         now("keep_running", Kind::Words(&["always", "on-success", "on-error", "never"], &[]), "when the machines stay")
             .was("keep-running"),
         now("timeout", Kind::Duration, "how long the run may take to be Ready"),
-        later("start", "whether instances wait for all others to be up"),
-        later("on_failure", "what happens when an update fails"),
-        later("lease", "how long the run lives"),
+        now(
+            "start",
+            Kind::Words(&["eager", "together"], &[]),
+            "whether the first step waits until all have an address, `eager` (it does not) unless said otherwise",
+        ),
+        now(
+            "on_failure",
+            Kind::Words(&["keep", "rollback"], &[]),
+            "what becomes of a deployment that fails, `keep` (as keep_running says) unless said otherwise",
+        ),
+        now("lease", Kind::Duration, "how long the run lives, for ever unless said otherwise"),
     ]],
     others: None,
 };
@@ -351,13 +381,14 @@ static POLICY: Table = Table {
 mod tests {
     use super::*;
 
-    const TABLES: [&Table; 12] = [
+    const TABLES: [&Table; 13] = [
         &PROJECT,
         &IMAGE,
         &COMPONENT,
         &APPLICATION,
         &UNKNOWN,
         &NODE,
+        &INSTANCE,
         &PARAM,
         &OUTPUT,
         &SIZE,

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     parameter::ParamType,
-    plan::{Need, Network, Size},
-    template::Template,
+    plan::{Need, Network, ReadyCheck, Size},
+    template::{Owner, Template},
 };
 
 /// What one module contributes.
@@ -34,6 +34,8 @@ pub struct Layer<'a> {
 pub struct Layers<'a> {
     layers: Vec<Layer<'a>>,
     params: BTreeMap<&'a str, Param<'a>>,
+    /// Values that single instances have instead.
+    variants: Vec<(&'a str, &'a Spanned<Template>)>,
     /// All of them are known: what is not declared here does not exist.
     pub complete: bool,
 }
@@ -62,7 +64,8 @@ impl<'a> Layers<'a> {
     /// Those of a node; `origin` is that of its application.
     #[must_use]
     pub fn of_node(node: &'a Node, origin: &'a str, used: &'a Used) -> Self {
-        Layers::of(&node.component, origin, used, Some(&node.values))
+        let variants = node.instances.values().flat_map(|i| &i.values).map(|(name, v)| (name.as_str(), v)).collect();
+        Layers { variants, ..Layers::of(&node.component, origin, used, Some(&node.values)) }
     }
 
     fn of(
@@ -80,7 +83,12 @@ impl<'a> Layers<'a> {
             .collect();
         layers.push(Layer { origin, component, here: true });
         let params = params(&layers, values);
-        Layers { layers, params, complete: !component.hidden && (parent.is_none() || found.is_some()) }
+        Layers {
+            layers,
+            params,
+            variants: Vec::new(),
+            complete: !component.hidden && (parent.is_none() || found.is_some()),
+        }
     }
 
     /// The layers, parent first.
@@ -98,12 +106,42 @@ impl<'a> Layers<'a> {
         &self.params
     }
 
+    /// The values that single instances have for a parameter, instead of that of the node.
+    pub fn variants(&self, name: &str) -> impl Iterator<Item = &'a Spanned<Template>> {
+        self.variants.iter().filter(move |(of, _)| *of == name).map(|(_, value)| *value)
+    }
+
     /// True where a script that runs before `deploy` speaks of the name, and so may set it. A guess on
     /// the safe side: the text of a script says no more.
     #[must_use]
     pub fn may_set_early(&self, name: &str) -> bool {
         let speaks = |script: &Option<super::model::ScriptDecl>| script.as_ref().is_some_and(|s| s.text.contains(name));
         self.layers.iter().any(|l| speaks(&l.component.pre_install) || speaks(&l.component.install))
+    }
+
+    /// True where what is written in this file speaks of a name of its own: a script has it as a word, or a
+    /// value or variable refers to it.
+    #[must_use]
+    pub fn speaks_of(&self, name: &str) -> bool {
+        self.layers.iter().filter(|layer| layer.here).any(|layer| {
+            let component = layer.component;
+            let scripts = [&component.pre_install, &component.install, &component.deploy, &component.report];
+            let exec = component.ready.iter().filter_map(|ready| match &ready.check {
+                ReadyCheck::Exec(text) => Some(text.as_str()),
+                ReadyCheck::Tcp(_) | ReadyCheck::Http(_) => None,
+            });
+            let scripts = scripts.into_iter().flatten().chain(component.hooks.values());
+            let mut texts = scripts.map(|script| script.text.as_str()).chain(exec);
+            texts.any(|text| has_word(text, name))
+        }) || self
+            .values()
+            .any(|value| value.references().any(|reference| reference.owner == Owner::Own && reference.name == name))
+    }
+
+    /// The values of all parameters of all instances.
+    fn values(&self) -> impl Iterator<Item = &'a Template> {
+        let variants = self.variants.iter().map(|(_, value)| &value.value);
+        self.params.values().filter_map(|param| param.value).chain(variants)
     }
 
     /// The environment of its scripts, with places where they are in this file.
@@ -201,6 +239,18 @@ fn params<'a>(
         }
     }
     all
+}
+
+/// True where `word` stands in `text` with nothing around it that could belong to a longer name.
+fn has_word(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    text.match_indices(word).any(|(at, _)| {
+        let mut after = text[at + word.len()..].chars();
+        let next = after.next();
+        // A dot may end a sentence.
+        let after = if next == Some('.') { after.next() } else { next }.is_some_and(part);
+        !text[..at].ends_with(part) && !after
+    })
 }
 
 impl Param<'_> {

@@ -22,6 +22,7 @@ pub mod params;
 pub mod path;
 pub mod problem;
 mod refs;
+pub mod rewrite;
 mod shape;
 pub mod tree;
 pub mod units;

@@ -9,7 +9,7 @@ use super::{params::ParamDecl, path::ModuleRef, problem::Position};
 use crate::{
     id::NodeName,
     operation::Hook,
-    plan::{KeepRunning, Need, Network, Size},
+    plan::{KeepRunning, Need, Network, OnFailure, OnSilent, Size, Start},
     template::Template,
 };
 
@@ -193,6 +193,12 @@ pub struct Application {
     pub keep_running: Option<KeepRunning>,
     /// Seconds the run may take to be Ready.
     pub timeout: Option<u64>,
+    /// When instances begin with their steps.
+    pub start: Start,
+    /// What becomes of a deployment that fails.
+    pub on_failure: OnFailure,
+    /// Seconds the run lives.
+    pub lease: Option<u64>,
     /// A mistake hides nodes or parameters.
     pub(super) hidden: bool,
 }
@@ -210,6 +216,21 @@ pub struct Node {
     pub count: Count,
     /// Clouds in order of preference.
     pub clouds: Vec<Spanned<String>>,
+    /// Values and references for declared parameters.
+    pub values: BTreeMap<String, Spanned<Template>>,
+    /// How many of its instances may fail to come.
+    pub tolerate: u32,
+    /// What follows when one falls silent.
+    pub on_silent: OnSilent,
+    /// What differs for single instances, by id.
+    pub instances: BTreeMap<u32, InstanceDecl>,
+}
+
+/// What differs for one instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceDecl {
+    /// Where its id is.
+    pub at: Position,
     /// Values and references for declared parameters.
     pub values: BTreeMap<String, Spanned<Template>>,
 }

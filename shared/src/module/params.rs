@@ -4,10 +4,10 @@ use super::problem::Position;
 use crate::{limits::Limits, parameter::ParamType, template::Template};
 
 /// Names of types of parameters.
-pub const TYPES: [&str; 10] =
-    ["string", "text", "integer", "number", "boolean", "port", "enum", "size", "duration", "json"];
-/// Types of the format that this version does not have.
-pub const LATER_TYPES: [&str; 1] = ["secret"];
+pub const TYPES: [&str; 11] =
+    ["string", "text", "integer", "number", "boolean", "port", "enum", "size", "duration", "secret", "json"];
+/// The most characters of a secret that is made up.
+pub const MOST_GENERATED: u32 = 1024;
 
 /// A parameter as a module declares it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct ParamDecl {
     pub default: Option<Template>,
     /// Whether a run needs a value for it.
     pub required: bool,
+    /// How many characters to make up where a secret has no value.
+    pub generate: Option<u32>,
     /// What it is for.
     pub help: String,
     /// Further limits.
@@ -60,6 +62,9 @@ pub fn type_name(kind: &ParamType) -> &'static str {
 #[must_use]
 pub fn assignable(target: &ParamType, source: &ParamType) -> bool {
     match (target, source) {
+        // Whatever is made of a secret is one.
+        (ParamType::Secret, _) => true,
+        (_, ParamType::Secret) => false,
         (ParamType::String | ParamType::Text, _)
         | (ParamType::Number, ParamType::Integer | ParamType::Port)
         | (ParamType::Integer, ParamType::Port) => true,

@@ -101,9 +101,27 @@ impl Scope<'_> {
 
     /// Values that a node gives to parameters.
     fn values(&self, name: &NodeName, node: &Node, path: &str, problems: &mut Problems) {
+        self.values_of(name, &node.values, path, problems);
+        for (id, instance) in &node.instances {
+            let path = join(&join(path, "instances"), &id.to_string());
+            if *id > node.count.max {
+                let message = format!("`{name}` has at most {} instances", node.count.max);
+                problems.add(instance.at, &path, message, Some("ids begin with 1".to_owned()));
+            }
+            self.values_of(name, &instance.values, &path, problems);
+        }
+    }
+
+    fn values_of(
+        &self,
+        name: &NodeName,
+        values: &BTreeMap<String, Spanned<Template>>,
+        path: &str,
+        problems: &mut Problems,
+    ) {
         let Some(own) = self.own else { return };
         let params = own.params();
-        for (key, value) in &node.values {
+        for (key, value) in values {
             let path = join(&join(path, "params"), key);
             let Some(param) = params.get(key.as_str()) else {
                 if own.complete {
@@ -114,7 +132,11 @@ impl Scope<'_> {
                 self.template(value, None, &path, problems);
                 continue;
             };
-            if let Some(text) = value.value.as_literal()
+            if *param.kind() == ParamType::Secret && value.value.as_literal().is_some() {
+                let message = format!("`{key}` is a secret: whoever reads the module would know it");
+                let hint = "refer to an input of the application of the type `secret`, as in `${ss.name}`";
+                problems.add(value.at, &path, message, Some(hint.to_owned()));
+            } else if let Some(text) = value.value.as_literal()
                 && let Err(reason) = param.declared.check(text)
             {
                 problems.add(value.at, &path, format!("`{key}`: {reason}"), None);
@@ -138,6 +160,11 @@ impl Scope<'_> {
             }
             match self.reference(reference) {
                 Err((message, hint)) => problems.add(text.at, path, message, hint),
+                Ok(Some(ParamType::Secret)) => {
+                    if let Err((message, hint)) = secret(reference, target) {
+                        problems.add(text.at, path, message, hint);
+                    }
+                }
                 Ok(Some(kind)) => fit(reference, &kind, text, target, path, problems),
                 Ok(None) => {}
             }
@@ -157,7 +184,12 @@ impl Scope<'_> {
                 None => Ok(None),
                 Some(layers) => {
                     let kind = self.declared(layers, name, reference, Some(target))?;
-                    Ok(if target.which == Which::All { kind.map(|_| ParamType::String) } else { kind })
+                    Ok(match kind {
+                        Some(kind) if target.which == Which::All && kind != ParamType::Secret => {
+                            Some(ParamType::String)
+                        }
+                        kind => kind,
+                    })
                 }
             },
         }
@@ -239,12 +271,18 @@ impl Scope<'_> {
         let params = layers.params();
         let run_wide = self.application.and_then(|a| a.params.get(name));
         match (params.get(name), target) {
-            (Some(param), Some(target)) if !param.output && param.value.is_none() && layers.complete => {
+            (Some(param), Some(target))
+                if !param.output && param.value.is_none() && param.declared.generate.is_none() && layers.complete =>
+            {
                 let message =
                     format!("`${{{reference}}}`: `{name}` is an input of `{}` that nothing gives a value", target.node);
                 Err((message, Some("publish it, or give it a value".to_owned())))
             }
             (Some(param), _) => Ok(Some(param.kind().clone())),
+            (None, Some(target)) if run_wide.is_some_and(|p| p.kind == ParamType::Secret) => {
+                let message = format!("`${{{reference}}}`: `{name}` is a secret of the run, not of `{}`", target.node);
+                Err((message, Some(format!("write `${{ss.{name}}}`"))))
+            }
             (None, _) if run_wide.is_some() => Ok(run_wide.map(|p| p.kind.clone())),
             (None, _) if !layers.complete => Ok(None),
             (None, target) => {
@@ -260,6 +298,20 @@ impl Scope<'_> {
             }
         }
     }
+}
+
+/// What is made of a secret is a secret: only a parameter that is declared as one may be.
+fn secret(reference: &Reference, target: Option<(&str, &ParamType)>) -> Result<(), Refusal> {
+    let refused = match target {
+        Some((_, ParamType::Secret)) => return Ok(()),
+        Some((name, _)) => format!("`{name}` is shown to everybody, and `${{{reference}}}` is a secret"),
+        None => format!("`${{{reference}}}` is a secret: what stands here is shown, and seen by all processes"),
+    };
+    let name = &reference.name;
+    Err((
+        refused,
+        Some(format!("bind it to a parameter of the type `secret`, read that in the script: `$(ss-get {name})`")),
+    ))
 }
 
 /// A parameter whose value is one reference takes what is found there; text around it makes it text.

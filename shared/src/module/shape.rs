@@ -145,6 +145,7 @@ fn plural(names: Names) -> &'static str {
         Names::Env => "names of environment variables",
         Names::Cloud => "names of clouds",
         Names::Family => "package managers",
+        Names::Index => "ids",
     }
 }
 
@@ -166,6 +167,8 @@ fn name(names: Names, text: &str) -> Result<(), Refusal> {
             Ok(())
         }
         Names::Cloud => path::cloud(text).map_err(|e| (e.to_string(), None)),
+        Names::Index if text.parse().is_ok_and(|id: u32| id > 0 && id.to_string() == text) => Ok(()),
+        Names::Index => Err((format!("`{text}` is not the id of an instance (a number from 1)"), None)),
         Names::Family => words(&super::fields::FAMILIES, &[], "packages", text),
     }
 }

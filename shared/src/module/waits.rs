@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Layers, Used,
+    layers::Param,
     model::{Body, Module},
     problem::{Position, Problems, join},
 };
@@ -119,16 +120,32 @@ impl<'a> Graph<'a> {
                 read.into_iter().flatten().chain([deployed]).collect()
             }
             Moment::Value(_, name) => match layers.params().get(name) {
-                Some(param) => match param.value {
-                    Some(text) => self.reads(who, text, param.at, &join(&join(&path, "params"), name)),
-                    None if param.output && !layers.may_set_early(name) => {
-                        vec![Edge { to: Moment::Deployed(who), at: None, path: join(&join(&path, "publish"), name) }]
-                    }
-                    None => Vec::new(),
-                },
+                Some(param) => self.edges_of_value(who, layers, name, param, &path),
                 None => Vec::new(),
             },
         }
+    }
+
+    fn edges_of_value(
+        &self,
+        who: Who<'a>,
+        layers: &Layers<'a>,
+        name: &'a str,
+        param: &Param<'a>,
+        path: &str,
+    ) -> Vec<Edge<'a>> {
+        let path = |section| join(&join(path, section), name);
+        let mut edges = match param.value {
+            Some(text) => self.reads(who, text, param.at, &path("params")),
+            None if param.output && !layers.may_set_early(name) => {
+                vec![Edge { to: Moment::Deployed(who), at: None, path: path("publish") }]
+            }
+            None => Vec::new(),
+        };
+        for text in layers.variants(name) {
+            edges.extend(self.reads(who, &text.value, Some(text.at), &path("instances")));
+        }
+        edges
     }
 
     fn edges_of_deploy(&self, who: Who<'a>, layers: &Layers<'a>, path: &str) -> Vec<Edge<'a>> {

@@ -87,26 +87,33 @@ async fn machine(context: Context, booting: &Semaphore) -> anyhow::Result<()> {
             }
         }
     };
+    serve_until_ready(&mut agent).await?;
+    let (run, told, bytes) = (context.run, Timestamp::now(), traffic.bytes());
+    say(&Played { run, told, bytes, failure: None });
+    agent.say(&Up::Get { id: FOR_EVER, key: Key::instance(&agent.instance, "k15"), wait: true, ignore_abort: true });
+    loop {
+        // The end of the run is how it goes.
+        if let Down::Goodbye { retry: false, .. } = agent.hear().await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Plays a machine until its run is Ready.
+pub(crate) async fn serve_until_ready(agent: &mut Agent) -> anyhow::Result<()> {
     let plan = loop {
         if let Down::Plan(plan) = agent.hear().await? {
             break plan;
         }
     };
-    deploy(&mut agent, &plan)?;
-    let never = Key::instance(&agent.instance, "k15");
+    deploy(agent, &plan)?;
     loop {
         match agent.hear().await? {
-            Down::Answer { id: FIRST_VALUE, reply: Reply::Value { value: Some(_), .. } } => finish(&mut agent, &plan),
-            Down::Answer { id: ALL_READY, reply: Reply::Met { .. } } => {
-                let (run, told, bytes) = (context.run, Timestamp::now(), traffic.bytes());
-                say(&Played { run, told, bytes, failure: None });
-                agent.say(&Up::Get { id: FOR_EVER, key: never.clone(), wait: true, ignore_abort: true });
-            }
+            Down::Answer { id: FIRST_VALUE, reply: Reply::Value { value: Some(_), .. } } => finish(agent, &plan),
+            Down::Answer { id: ALL_READY, reply: Reply::Met { .. } } => return Ok(()),
             Down::Report => drop(agent.change(Change::Reported)),
             Down::Done { refused: Some(refused), .. } => bail!("refused: {}", refused.message),
             Down::Answer { reply: Reply::Refused(refused), .. } => bail!("refused: {}", refused.message),
-            // The run has ended: that is how it goes.
-            Down::Goodbye { retry: false, .. } => return Ok(()),
             Down::Goodbye { reason, .. } => bail!("the coordinator says goodbye: {reason}"),
             _ => {}
         }

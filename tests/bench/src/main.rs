@@ -16,6 +16,7 @@ mod grpc;
 mod ours;
 mod process;
 mod report;
+mod rest;
 mod row;
 mod scene;
 mod serve;
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Measures, and writes down what came of it
     Run(Run),
+    /// Has runs come and go at half the greatest rate, and says whether memory and files stay flat
+    Soak(Soak),
     /// Makes table and plot of what was measured
     Report {
         /// The measurements
@@ -73,6 +76,17 @@ pub(crate) struct Run {
     rows: PathBuf,
 }
 
+/// How long to go on.
+#[derive(Args, Clone)]
+pub(crate) struct Soak {
+    /// Seconds
+    #[arg(long, default_value_t = 1200)]
+    seconds: u64,
+    /// Where the coordinator keeps its data
+    #[arg(long, default_value = "target/bench-data")]
+    data: PathBuf,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,6 +102,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Run(run) => runtime.block_on(scene::play(&run)),
+        Command::Soak(soak) => runtime.block_on(scene::soak(&soak)),
         Command::Report { rows, into } => report::write(&rows, &into),
         Command::Coordinator { config } => runtime.block_on(serve::serve(&config)),
         Command::Fleet => runtime.block_on(fleet::play()),

@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use slipstream_shared::{
     api::LaunchRequest,
     client::Client,
-    condition::Condition,
     context::Context,
     http::Limits,
     link::{Change, Down, Reply, Up},
@@ -23,12 +22,10 @@ use tokio::{sync::mpsc, task::JoinSet};
 use crate::{
     agent::Agent,
     process::Process,
+    rest::Rest,
     scene::{Crowd, Setter, Waker},
     serve::Greeting,
 };
-
-/// How long waits of the load generator last at most.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Parameters `k0` to `k15` of each machine.
 pub(crate) const KEYS: usize = 16;
@@ -88,6 +85,16 @@ impl Ours {
         Ok(Ours { process, contexts, greeting, folder })
     }
 
+    /// Where it keeps its data.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection that only sets and waits.
+    pub(crate) async fn rest(&self) -> anyhow::Result<Rest> {
+        Rest::connect(&self.greeting).await
+    }
+
     /// A client with a connection of its own.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let Greeting { api, token, authority } = &self.greeting;
@@ -135,7 +142,7 @@ pub(crate) fn key(n: usize) -> anyhow::Result<Key> {
 
 /// Sets through the API.
 pub(crate) struct RestSetter {
-    pub(crate) client: Client,
+    pub(crate) rest: Rest,
     pub(crate) run: String,
     pub(crate) key: Key,
 }
@@ -143,13 +150,13 @@ pub(crate) struct RestSetter {
 #[async_trait]
 impl Setter for RestSetter {
     async fn set(&mut self, value: &str) -> anyhow::Result<()> {
-        Ok(self.client.set_parameter(&self.run, &self.key, value).await?)
+        self.rest.set(&self.run, &self.key, value).await
     }
 }
 
 /// Waits for the next write of a parameter by long polls.
 pub(crate) struct RestWaker {
-    client: Client,
+    rest: Rest,
     run: String,
     key: Key,
     seen: u64,
@@ -157,19 +164,18 @@ pub(crate) struct RestWaker {
 }
 
 impl RestWaker {
-    pub(crate) fn new(client: Client, run: &str, key: Key) -> Self {
-        RestWaker { client, run: run.to_owned(), key, seen: 0, waiting: JoinSet::new() }
+    pub(crate) fn new(rest: Rest, run: &str, key: Key) -> Self {
+        RestWaker { rest, run: run.to_owned(), key, seen: 0, waiting: JoinSet::new() }
     }
 }
 
 #[async_trait]
 impl Waker for RestWaker {
     async fn arm(&mut self) -> anyhow::Result<()> {
-        let (client, run) = (self.client.clone(), self.run.clone());
-        let newer: Condition = format!("{}@{}", self.key, self.seen).parse()?;
+        let (rest, run, key, seen) = (self.rest.clone(), self.run.clone(), self.key.clone(), self.seen);
         self.waiting.spawn(async move {
-            let answer = client.wait(&run, &[newer], false, PATIENCE).await?;
-            Ok((Instant::now(), answer.seq))
+            let seen = rest.newer(&run, &key, seen).await?;
+            Ok((Instant::now(), seen))
         });
         Ok(())
     }

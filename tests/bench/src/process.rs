@@ -72,6 +72,13 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Open files and connections.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.

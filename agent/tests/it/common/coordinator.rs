@@ -266,7 +266,7 @@ impl World {
                 .questions
                 .retain(|q| !matches!(q, Up::Get { id: asked, .. } | Up::Wait { id: asked, .. } if *asked == id)),
             question @ (Up::Get { .. } | Up::Wait { .. } | Up::Env { .. }) => self.questions.push(question),
-            Up::Hello { .. } | Up::Heartbeat => {}
+            Up::Hello { .. } | Up::Heartbeat | Up::Barrier { .. } | Up::Lead { .. } => {}
         }
         self.settle();
         true

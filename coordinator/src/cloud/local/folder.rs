@@ -13,7 +13,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use slipstream_shared::id::{AttemptKey, RunId};
+use slipstream_shared::{
+    id::{AttemptKey, RunId},
+    plan::Size,
+};
 
 use super::{failed, hash};
 use crate::cloud::CloudError;
@@ -41,6 +44,9 @@ pub(in crate::cloud) struct Record {
     /// The port of this host that leads to its ssh port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_port: Option<u16>,
+    /// How large it is.
+    #[serde(default)]
+    pub size: Size,
 }
 
 /// A machine's folder.

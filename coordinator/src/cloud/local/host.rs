@@ -187,7 +187,7 @@ fn noted_life(machine: &Machine, starting: &Starting, coordinator: &str) -> Opti
     Some(if marker.is_on(pid) { Life::Running(pid) } else { Life::Ended })
 }
 
-fn note_start(dir: &Path, pid: i32) -> Result<(), CloudError> {
+pub(super) fn note_start(dir: &Path, pid: i32) -> Result<(), CloudError> {
     let file = dir.join(STARTED);
     write_atomic(&file, pid.to_string().as_bytes()).map_err(|e| failed("write", &file, &e))
 }

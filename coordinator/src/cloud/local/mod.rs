@@ -4,6 +4,7 @@
 mod error;
 mod folder;
 mod host;
+mod power;
 mod processes;
 
 use std::path::Path;

@@ -109,7 +109,7 @@ async fn an_agent_sees_no_environment_of_ours() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let names = fs::read_to_string(&file).expect("read");
-    let known = ["HOME", "LANG", "PATH", "PWD", "SLIPSTREAM_MACHINE", "_", "SHLVL", "OLDPWD"];
+    let known = ["HOME", "LANG", "PATH", "PWD", "SLIPSTREAM_BOOT", "SLIPSTREAM_MACHINE", "_", "SHLVL", "OLDPWD"];
     assert!(names.split_whitespace().all(|name| known.contains(&name)), "{names}");
 }
 

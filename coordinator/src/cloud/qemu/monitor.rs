@@ -4,7 +4,7 @@ use std::{fs::File, io, os::fd::AsRawFd as _, path::Path, time::Duration};
 
 use serde::Deserialize;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
 };
 
@@ -39,11 +39,27 @@ pub(super) async fn state(dir: &Path) -> MachineState {
     }
 }
 
-async fn status(dir: &Path) -> io::Result<String> {
+/// Presses the power button of a machine and waits until its QEMU has ended, at most for `within`.
+pub(super) async fn power_off(dir: &Path, within: Duration) {
+    let pressed = async {
+        let mut socket = connect(dir).await?;
+        socket.write_all(b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"system_powerdown\"}\n").await?;
+        // It ends with QEMU.
+        let mut said = Vec::new();
+        socket.read_to_end(&mut said).await.map(drop)
+    };
+    // Whoever does not listen is ended by force.
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(within, pressed).await;
+}
+
+async fn connect(dir: &Path) -> io::Result<UnixStream> {
     // The path of a socket may have 107 bytes; through the folder's descriptor any folder is near.
     let folder = File::open(dir)?;
-    let socket = UnixStream::connect(format!("/proc/self/fd/{}/{QMP}", folder.as_raw_fd())).await?;
-    let (reader, mut writer) = socket.into_split();
+    UnixStream::connect(format!("/proc/self/fd/{}/{QMP}", folder.as_raw_fd())).await
+}
+
+async fn status(dir: &Path) -> io::Result<String> {
+    let (reader, mut writer) = connect(dir).await?.into_split();
     let asked = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n";
     writer.write_all(asked).await?;
     let mut lines = BufReader::new(reader).lines();

@@ -59,6 +59,10 @@ impl Start<'_> {
     /// Makes the machine's disk: what it changes on that of the image.
     async fn make_disk(&self) -> Result<(), CloudError> {
         let Some(base) = &self.image.disk else { return Ok(()) };
+        // It has run before: what is on its disk stays.
+        if self.machine.dir.join(DISK).exists() {
+            return Ok(());
+        }
         let (format, size) = image::disk(base).map_err(|e| failed("read", base, &e))?;
         let mut command = Command::new("qemu-img");
         command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b"]).arg(base).arg(self.machine.dir.join(DISK));

@@ -18,7 +18,7 @@ use slipstream_shared::{
     id::{AttemptKey, RunId},
     link::{AgentPlan, Change, Down, HEARTBEAT_SECONDS, Up},
     operation::Asked,
-    plan::{Category, Network, NodePlan, ParamPlan, Plan, Policy, Script as Script_, Size, StepPlan},
+    plan::{Category, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Script as Script_, Size, StepPlan},
     state::RunState,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -94,6 +94,8 @@ pub(super) enum Script {
     Succeed,
     Fail,
     WaitForGreeting,
+    /// Succeeds; the first machine of web.1 is never heard again after that.
+    FallSilentOnce,
 }
 
 pub(super) struct Site {
@@ -127,8 +129,12 @@ pub(super) fn plan(count: u32) -> Plan {
         }],
         report: vec![],
         ready: None,
+        tolerate: 0,
+        on_silent: OnSilent::Wait,
         bounds: slipstream_shared::operation::Bounds::default(),
         hooks: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        imported: false,
     };
     Plan {
         module: "test@1".into(),
@@ -268,7 +274,10 @@ impl Site {
         tasks.spawn(async move {
             while let Some(started) = starts.recv().await {
                 let (runs, heard, done) = (runs.clone(), VecDeque::new(), BTreeSet::new());
-                own.spawn(Agent { started, script, runs, op: 0, finished: false, heard, done }.live());
+                let (reported, just_reported) = (false, false);
+                let agent =
+                    Agent { started, script, runs, op: 0, finished: false, reported, just_reported, heard, done };
+                own.spawn(agent.live());
             }
         });
     }
@@ -361,6 +370,8 @@ struct Agent {
     runs: watch::Receiver<Runs>,
     op: u64,
     finished: bool,
+    reported: bool,
+    just_reported: bool,
     /// Lines that came while it waited for an answer.
     heard: VecDeque<Down>,
     /// Tasks it has run.
@@ -382,6 +393,10 @@ impl Agent {
     }
 
     async fn session(&mut self) {
+        let silent = self.script == Script::FallSilentOnce && self.reported;
+        if silent && self.started.key.attempt == 1 && self.started.key.instance.index == 1 {
+            return std::future::pending().await;
+        }
         let (runs, key) = (self.runs.borrow().clone(), self.started.key.clone());
         let Ok(handle) = runs.find(&key.run.to_string()).await else { return };
         let secret = format!("key of {}", self.started.machine);
@@ -400,6 +415,13 @@ impl Agent {
             match line {
                 Down::Hello { last_op, .. } => self.op = last_op,
                 Down::Plan(plan) => {
+                    // After a start of its machine: only the ready check belongs to a boot.
+                    if !self.finished && plan.finished.contains_key(&0) {
+                        self.finished = true;
+                        if self.change(&mut link, Change::Ready).await.is_none() {
+                            return;
+                        }
+                    }
                     if !self.finished && plan.abort.is_none() && self.deploy(&mut link).await.is_none() {
                         return;
                     }
@@ -410,7 +432,12 @@ impl Agent {
                 Down::Report if self.change(&mut link, Change::Reported).await.is_none() => {
                     return;
                 }
+                Down::Report => (self.reported, self.just_reported) = (true, true),
                 _ => {}
+            }
+            // The next session decides whether it says anything more.
+            if self.script == Script::FallSilentOnce && std::mem::take(&mut self.just_reported) {
+                return;
             }
         }
     }
@@ -439,6 +466,9 @@ impl Agent {
     async fn tasks(&mut self, link: &mut crate::drive::AgentLink, plan: &AgentPlan) -> Option<()> {
         for task in &plan.tasks {
             if self.done.contains(&task.index) {
+                if task.check {
+                    self.change(link, Change::Ready).await?;
+                }
                 continue;
             }
             self.change(link, Change::StepStarted { index: task.index }).await?;

@@ -119,7 +119,7 @@ fn something(bench: &Bench, draw: u64) -> Event {
         3 => Event::MachineGone { instance: who, attempt, unexpected: true },
         4 => Event::LaunchIntended { instance: who, attempt: attempt + 1, cloud: "here".into(), name: "n".into() },
         5 => Event::LaunchFailed { instance: who, attempt, reason: "no".into(), retry: draw.is_multiple_of(2) },
-        6 => Event::AbortRaised { instance: Some(who), reason: "x".into() },
+        6 => Event::AbortRaised { instance: Some(who), reason: "x".into(), failure: None },
         7 => Event::AbortCancelled,
         8 if draw.is_multiple_of(4) => Event::Enrolled { instance: who, attempt, key: "k".into(), agent: "1".into() },
         8 => {

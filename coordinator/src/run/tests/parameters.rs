@@ -107,7 +107,7 @@ fn who_may_write_what() {
         (&web, "ss:state", "web.1 may not set ss:state: the coordinator computes it"),
         (&web, "web.1:hostname", "web.1 may not set web.1:hostname: the coordinator computes it"),
         (&ann, "web:ids", "user:ann may not set web:ids: the coordinator computes it"),
-        (&web, "web.2:abort", "web.1 may not write web.2:abort: it belongs to web.2"),
+        (&web, "web.2:abort", "web.1 may not set web.2:abort: it belongs to web.2"),
     ] {
         assert_eq!(set(by, forbidden).expect_err(forbidden).to_string(), says);
     }
@@ -228,12 +228,10 @@ fn nested_references_cost_a_bounded_amount_of_work() {
     let chain: Vec<(&str, ParamPlan)> = chain.iter().map(|(name, param)| (name.as_str(), param.clone())).collect();
     let mut plan = with(&chain);
     plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there").count = 100;
-    let began = std::time::Instant::now();
     let bench = Bench::new(plan);
     let leaves = bench.run.value(&key("web.1:p0")).expect_err("100 to the power of 20 values");
     assert_eq!(super::super::expand::reason(&leaves), Some("`web.1:p0` is made of too many values"));
     assert!(leaves.len() < 100, "{} leaves", leaves.len());
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -282,4 +280,25 @@ fn only_a_machine_of_its_own_is_told_whom_to_let_in() {
     let bench = Bench::new(plan());
     let keys = |own| bench.run.agent_plan(&id("web.1"), own).expect("an instance").ssh_keys;
     assert_eq!((keys(true), keys(false)), (vec!["key".to_owned()], vec![]));
+}
+
+#[test]
+fn an_instance_may_have_a_value_of_its_own() {
+    use slipstream_shared::plan::InstancePlan;
+    let mut plan = with(&[("role", made_of("follower"))]);
+    let web = plan.nodes.get_mut(&"web".parse().expect("valid")).expect("there");
+    let own = [("role".to_owned(), template("leader of ${client[any].port}"))].into();
+    web.instances.insert(id("web.2"), InstancePlan { params: own });
+    let client = plan.nodes.get_mut(&"client".parse().expect("valid")).expect("there");
+    client.params.insert("port".into(), ParamPlan::default());
+    let accepted =
+        Event::Accepted { plan: Box::new(plan.clone()), owner: "ann".into(), tags: vec![], ssh_keys: vec![] };
+    let json = serde_json::to_string(&record(1, T0, accepted.clone())).expect("serializes");
+    assert_eq!(serde_json::from_str::<Record>(&json).expect("reads back").event, accepted);
+    let mut bench = Bench::new(plan);
+    bench.settle();
+    assert_eq!(bench.run.value(&key("web.1:role")), Ok("follower".into()));
+    assert!(bench.run.value(&key("web.2:role")).is_err());
+    bench.happen(Event::ParameterSet { key: key("client.1:port"), value: "7".into() });
+    assert_eq!(bench.run.value(&key("web.2:role")), Ok("leader of 7".into()));
 }

@@ -107,15 +107,15 @@ pub(super) fn group(tree: &Tree) -> sled::Result<u64> {
 }
 
 /// What sled has to change for these writes to become group number `group`.
-pub(super) fn stage(tree: &Tree, writes: HashMap<Vec<u8>, Option<Vec<u8>>>, group: u64) -> sled::Result<sled::Batch> {
+pub(super) fn stage(tree: &Tree, writes: &HashMap<Vec<u8>, Option<Vec<u8>>>, group: u64) -> sled::Result<sled::Batch> {
     let mut batch = sled::Batch::default();
     for (key, value) in writes {
-        let head = head_key(&key);
+        let head = head_key(key);
         let before = tree.get(&head)?.map_or(Ok(0), |head| Head::parse(&head).map(|head| head.chunks()))?;
         let chunks =
             value.as_deref().filter(|value| value.len() > MAX_INLINE).map_or(0, |value| value.len().div_ceil(CHUNK));
         for number in chunks..before {
-            batch.remove(chunk_key(&key, number));
+            batch.remove(chunk_key(key, number));
         }
         match value {
             None => batch.remove(head),
@@ -124,7 +124,7 @@ pub(super) fn stage(tree: &Tree, writes: HashMap<Vec<u8>, Option<Vec<u8>>>, grou
                 let size = u32::try_from(value.len()).expect("a value is at most MAX_VALUE");
                 batch.insert(head, [&[1], &size.to_be_bytes()[..]].concat());
                 for (number, chunk) in value.chunks(CHUNK).enumerate() {
-                    batch.insert(chunk_key(&key, number), chunk);
+                    batch.insert(chunk_key(key, number), chunk);
                 }
             }
         }

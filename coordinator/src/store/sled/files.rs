@@ -131,7 +131,7 @@ impl Files {
             if db.is_empty() {
                 // The store is new, or its creation was cut short.
                 let format = [(layout::FORMAT.to_vec(), Some(layout::VERSION.to_vec()))];
-                db.apply_batch(entry::stage(db, format.into(), 1)?)?;
+                db.apply_batch(entry::stage(db, &format.into(), 1)?)?;
                 db.flush()?;
             }
             entry::get(db, layout::FORMAT)

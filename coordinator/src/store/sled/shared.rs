@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::files::{guard, io_error};
-use crate::store::StoreError;
+use crate::store::{StoreError, followers::Followers};
 
 /// Why a store is not open.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,7 @@ pub(super) struct Shared {
     /// Locked for writing only while a group is applied in memory, and to open or let go.
     slot: RwLock<Slot>,
     durable: watch::Sender<Moment>,
+    pub(super) followers: Followers,
 }
 
 struct Slot {
@@ -54,7 +55,12 @@ impl std::fmt::Debug for Slot {
 impl Shared {
     pub(super) fn new(path: PathBuf, db: sled::Db, group: u64) -> Self {
         let now = Moment { era: 0, group };
-        Shared { path, slot: RwLock::new(Slot { db: Ok(db), applied: now }), durable: watch::Sender::new(now) }
+        Shared {
+            path,
+            slot: RwLock::new(Slot { db: Ok(db), applied: now }),
+            durable: watch::Sender::new(now),
+            followers: Followers::default(),
+        }
     }
 
     /// Reads, for a caller who must wait for [`Shared::is_durable`] before it believes the answer.

@@ -91,12 +91,16 @@ impl Writer {
         let number = self.durable + 1;
         let staged = self.shared.with(|db| {
             let (verdicts, writes) = judge(db, group)?;
-            let batch = if writes.is_empty() { None } else { Some(entry::stage(db, writes, number)?) };
+            let batch = if writes.is_empty() { None } else { Some((entry::stage(db, &writes, number)?, writes)) };
             Ok((verdicts, batch))
         });
         let (verdicts, batch) = staged.map_err(Failure::unchanged)?;
-        if let Some(batch) = batch {
+        if let Some((batch, writes)) = batch {
             self.apply(number, batch)?;
+            // Before anybody can read them.
+            self.shared.followers.tell(|| writes.into_iter().collect());
+            self.durable = number;
+            self.shared.settle(number);
         }
         Ok(verdicts)
     }
@@ -113,8 +117,6 @@ impl Writer {
                 return Err(Failure::unchanged(error));
             }
         }
-        self.durable = number;
-        self.shared.settle(number);
         Ok(())
     }
 

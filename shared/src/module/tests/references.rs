@@ -13,6 +13,82 @@ fn with_image(body: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_differs_for_an_instance_is_checked_like_what_is_said_for_all() {
+    for (instances, says) in [
+        ("{2: {params: {port: 81, name: \"${db.name}\"}}}", ""),
+        ("{3: {params: {port: 81}}}", "`web` has at most 2 instances (ids begin with 1)"),
+        ("{0: {}}", "`0` is not the id of an instance (a number from 1)"),
+        ("{01: {}}", "`01` is not the id of an instance (a number from 1)"),
+        ("{1: {params: {prot: 1}}}", "`prot` is not a parameter of `web` (did you mean `port`?)"),
+        ("{1: {params: {port: none}}}", "`port`: the value is not a port (a number from 1 to 65535)"),
+        ("{1: {params: {port: 70}}}", "`port`: the value is less than 80"),
+        (
+            "{1: {params: {port: \"${db.name}\"}}}",
+            "`port` is a port, `${db.name}` is a string (make both of the same type)",
+        ),
+        (
+            "{1: {params: {name: \"${db.nam}\"}}}",
+            "`${db.nam}`: the node `db` does not publish `nam` (did you mean `name`?)",
+        ),
+        (
+            "{1: {params: {name: \"${name}\"}}}",
+            "this value is made of itself: ${web.name} -> ${web.name} (give one of them a value without a reference)",
+        ),
+        ("{1: {parms: {}}}", "`parms` is not a key of an instance (did you mean `params`?)"),
+        ("{1: {size: {cpu: 2}}}", "`size` is not supported by this version yet"),
+    ] {
+        let web = "image: i, count: {default: 2, max: 2}, params: {port: {type: port, default: 80, min: 80}, name: {default: x}}";
+        let db = "db: {image: i, publish: {name: {default: db}}}";
+        let found = with_image(&format!("nodes:\n  {db}\n  web: {{{web}, instances: {instances}}}"));
+        let found: Vec<&str> = found.iter().filter_map(|p| p.splitn(3, ':').nth(2)).map(str::trim).collect();
+        let expected: &[&str] = if says.is_empty() { &[] } else { &[says] };
+        assert_eq!(found, expected, "{instances}");
+    }
+}
+
+#[test]
+fn what_is_made_of_a_secret_is_a_secret() {
+    let db = "db: {image: i, publish: {token: {type: secret}, port: {default: 1}}, deploy: x}";
+    let hint = |name: &str| {
+        format!("(bind it to a parameter of the type `secret`, read that in the script: `$(ss-get {name})`)")
+    };
+    let shown = |what: &str| format!("`${{{what}}}` is a secret: what stands here is shown, and seen by all processes");
+    for (node, says) in [
+        ("env: {X: \"a${ss.password}\"}", format!("{} {}", shown("ss.password"), hint("password"))),
+        ("env: {X: \"${password}\"}", format!("{} {}", shown("password"), hint("password"))),
+        ("env: {X: \"${db[*].token}\"}", format!("{} {}", shown("db[*].token"), hint("token"))),
+        ("ready: {http: \"http://${own}/\"}", format!("{} {}", shown("own"), hint("own"))),
+        (
+            "params: {plain: \"x${db.token}\"}",
+            format!("`plain` is shown to everybody, and `${{db.token}}` is a secret {}", hint("token")),
+        ),
+        (
+            "params: {own: hunter2}",
+            "`own` is a secret: whoever reads the module would know it (refer to an input of the application of the type \
+             `secret`, as in `${ss.name}`)"
+                .to_owned(),
+        ),
+        (
+            "params: {own: \"${db.password}\"}",
+            "`${db.password}`: `password` is a secret of the run, not of `db` (write `${ss.password}`)".to_owned(),
+        ),
+        ("params: {own: \"db://${ss.password}:${db.token}@${db.address}:${db.port}\"}", String::new()),
+    ] {
+        let web = "image: i, publish: {own: {type: secret}, plain: {}}, deploy: x";
+        let found = with_image(&format!(
+            "params: {{password: {{type: secret, generate: 24}}}}\nnodes:\n  {db}\n  web: {{{web}, {node}}}"
+        ));
+        let found: Vec<&str> = found.iter().filter_map(|p| p.splitn(3, ':').nth(2)).map(str::trim).collect();
+        let expected: &[&str] = if says.is_empty() { &[] } else { &[&says] };
+        assert_eq!(found, expected, "{node}");
+    }
+    let output = with_image(
+        "params: {password: {type: secret, generate: 24}}\nnodes: {n: {image: i}}\noutputs: {url: \"${password}\"}",
+    );
+    assert_eq!(output, [format!("3:16: {} {}", shown("password"), hint("password"))]);
+}
+
+#[test]
 fn references_of_applications_lead_somewhere() {
     let db = "db: {image: i, publish: {port: {type: port, default: 1}, name: {}, on: {type: boolean}}, params: {free: {}}, deploy: x}";
     for (node, shown) in [

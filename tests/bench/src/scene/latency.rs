@@ -27,11 +27,11 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
     let mut agents = ours.agents(2).await?.into_iter();
     let (first, second) = (agents.next().context("one")?, agents.next().context("two")?);
     let link = (first, key(0)?);
-    let setter = RestSetter { client, run: id.clone(), key: key(1)? };
+    let setter = RestSetter { rest: ours.rest().await?, run: id.clone(), key: key(1)? };
     let pairs: [Pair; 3] = [
         ("etcd", etcd.setter("latency").await?, etcd.waker("latency").await?),
         ("by agent link", Box::new(link), Box::new(LinkWaker::new(second, key(0)?, 1))),
-        ("by REST long poll", Box::new(setter), Box::new(RestWaker::new(ours.client().await?, &id, key(1)?))),
+        ("by REST long poll", Box::new(setter), Box::new(RestWaker::new(ours.rest().await?, &id, key(1)?))),
     ];
     let [mut peer, mut by_link, mut by_rest] = pairs;
     let mut figures: [[Rounds; 2]; 2] = Default::default();

@@ -5,6 +5,7 @@ mod idle;
 mod latency;
 mod limit;
 mod sets;
+mod soak;
 mod waiters;
 
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 
+pub(crate) use self::soak::soak;
 use crate::{Run, row::Rows};
 
 /// Somebody who sets a value.

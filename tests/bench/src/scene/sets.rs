@@ -36,7 +36,7 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
         let mut by_rest: Vec<Box<dyn Setter>> = vec![];
         for n in 0..clients {
             by_etcd.push(etcd.setter(&format!("k{n}")).await?);
-            let setter = RestSetter { client: ours.client().await?, run: id.clone(), key: key(n)? };
+            let setter = RestSetter { rest: ours.rest().await?, run: id.clone(), key: key(n)? };
             by_rest.push(Box::new(setter));
         }
         let mut figures: [Rounds; 4] = Default::default();

@@ -41,9 +41,9 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
                 let mut crowd: Box<dyn Crowd> = if own {
                     let mut wakers = Vec::new();
                     for _ in 0..CONNECTIONS {
-                        let client = ours.client().await?;
+                        let rest = ours.rest().await?;
                         for _ in 0..each {
-                            wakers.push(RestWaker::new(client.clone(), &id, key(0)?));
+                            wakers.push(RestWaker::new(rest.clone(), &id, key(0)?));
                         }
                     }
                     Box::new(Many::new(wakers))
@@ -52,7 +52,7 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
                     let waker = |agent| anyhow::Ok(LinkWaker::new(agent, key(0)?, each as u64));
                     Box::new(Many::new(agents.into_iter().map(waker).collect::<Result<_, _>>()?))
                 };
-                let setter = Box::new(RestSetter { client, run: id, key: key(0)? });
+                let setter = Box::new(RestSetter { rest: ours.rest().await?, run: id, key: key(0)? });
                 let (took, peak) = measure(&mut *crowd, setter, &ours.process, run.quick).await?;
                 last.ours(took);
                 memory.ours((peak - before as f64) / 1024.0 / all as f64);

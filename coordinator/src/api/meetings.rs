@@ -1,0 +1,62 @@
+//! Barriers and leads of a run.
+
+use axum::{Extension, Json, extract::State, http::StatusCode};
+use slipstream_shared::{
+    api::{BarrierInfo, BarrierRequest, LeadInfo, Page},
+    event::Author,
+    meeting::MeetingName,
+};
+
+use super::{
+    error::{ApiError, Code},
+    extract::{JsonBody, PathOf},
+    parameters::within,
+};
+use crate::{access::User, app::Shared};
+
+/// `GET /api/v1/runs/{run}/barriers`
+pub(super) async fn barriers(
+    State(app): State<Shared>,
+    PathOf(run): PathOf<String>,
+) -> Result<Json<Page<BarrierInfo>>, ApiError> {
+    Ok(Json(Page { items: app.runs.find(&run).await?.barriers().await?, next: None }))
+}
+
+/// `POST /api/v1/runs/{run}/barriers/{name}`
+///
+/// Holds nothing but its wait, so it may be dropped when the client goes away.
+pub(super) async fn meet(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf((run, name)): PathOf<(String, String)>,
+    JsonBody(request): JsonBody<BarrierRequest>,
+) -> Result<Json<BarrierInfo>, ApiError> {
+    let run = app.runs.find(&run).await?;
+    let name = read(&name)?;
+    let what = || format!("barrier `{name}` did not open");
+    let met = run.meet(Author::User(user.name), &name, request.count, request.ignore_abort);
+    within(&app, request.timeout, what, met).await.map(Json)
+}
+
+/// `GET /api/v1/runs/{run}/leads`
+pub(super) async fn leads(
+    State(app): State<Shared>,
+    PathOf(run): PathOf<String>,
+) -> Result<Json<Page<LeadInfo>>, ApiError> {
+    Ok(Json(Page { items: app.runs.find(&run).await?.leads().await?, next: None }))
+}
+
+/// `DELETE /api/v1/runs/{run}/leads/{name}`
+pub(super) async fn end_lead(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf((run, name)): PathOf<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let run = app.runs.find(&run).await?;
+    run.end_lead(Author::User(user.name), read(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn read(name: &str) -> Result<MeetingName, ApiError> {
+    name.parse().map_err(|e: slipstream_shared::id::InvalidId| ApiError::new(Code::InvalidRequest, e.to_string()))
+}
