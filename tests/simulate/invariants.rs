@@ -21,8 +21,9 @@ const TABLE: &[(RunState, &[RunState])] = &[
     (Provisioning, &[Executing, SendingReports, Ready, Finalizing]),
     // Back: taking an abort back counts again who has not enrolled.
     (Executing, &[Provisioning, SendingReports, Ready, Finalizing]),
-    (SendingReports, &[Ready, Finalizing]),
-    (Ready, &[Finalizing]),
+    (SendingReports, &[Provisioning, Executing, Ready, Finalizing]),
+    // Back: an operation, such as scaling, or an abort, after which reports are collected again.
+    (Ready, &[Provisioning, Executing, SendingReports, Finalizing]),
     (Finalizing, &[Done, Aborted, Cancelled]),
 ];
 
