@@ -81,7 +81,7 @@ simulate: ## worlds on virtual time in which everything goes wrong, one for each
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --profile simulate -p slipstream-tests --test simulate -- --nocapture
 
 simulate-broken: ## the same with bugs: each has to be found
-	cargo test --profile simulate -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
+	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
 
 soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
 	@packaging/install-deps.sh build

@@ -1,15 +1,18 @@
 //! The way of each coordinator to the cloud: requests and answers are late, lost or doubled, and what a
 //! killed coordinator has sent still arrives.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use slipstream_coordinator::cloud::{CloudError, Connector, LaunchRequest, Observed};
-use slipstream_shared::id::RunId;
+use slipstream_shared::id::{AttemptKey, RunId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::sim::Sim;
+
+/// A launch that takes longer to the cloud may come after the next look there.
+const LATE: Duration = Duration::from_secs(1);
 
 /// One coordinator's way.
 pub(crate) struct Way {
@@ -29,6 +32,7 @@ impl Way {
     async fn call<T, F>(
         &self,
         what: &str,
+        launch: Option<AttemptKey>,
         lost: CloudError,
         request: impl Fn(Arc<dyn Connector>) -> F + Send + Sync + 'static,
     ) -> Result<T, CloudError>
@@ -46,11 +50,14 @@ impl Way {
         let (there, back) = (sim.delay(40, 8000), sim.delay(40, 8000));
         let (request_lost, answer_lost, twice) = (sim.mishap(20), sim.mishap(20), sim.mishap(10));
         let (answer, answered) = oneshot::channel();
-        let name = what.to_owned();
+        let (name, dead) = (what.to_owned(), self.dead.clone());
         self.sim.spawn(async move {
             tokio::time::sleep(there).await;
             if request_lost {
                 return sim.note(|| format!("lost on the way to the cloud: {name}"));
+            }
+            if let Some(key) = launch.filter(|_| twice || there > LATE || dead.is_cancelled()) {
+                sim.rules().stray_launch(key);
             }
             sim.note(|| format!("at the cloud: {name}"));
             let mut result = request(Arc::clone(&cloud)).await;
@@ -92,8 +99,8 @@ impl Connector for Way {
     async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
         let what = format!("launch {} {}", request.key.instance, request.key.attempt);
         let lost = CloudError::Ambiguous("connection reset".to_owned());
-        let (sim, request) = (Arc::clone(&self.sim), request.clone());
-        self.call(&what, lost, move |cloud| {
+        let (sim, request, key) = (Arc::clone(&self.sim), request.clone(), request.key.clone());
+        self.call(&what, Some(key), lost, move |cloud| {
             let (sim, request) = (Arc::clone(&sim), request.clone());
             async move {
                 sim.rules().launched(&request.key);
@@ -105,13 +112,13 @@ impl Connector for Way {
 
     async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError> {
         let lost = CloudError::Transient("connection reset".to_owned());
-        self.call("find", lost, move |cloud| async move { cloud.find(run).await }).await
+        self.call("find", None, lost, move |cloud| async move { cloud.find(run).await }).await
     }
 
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError> {
         let lost = CloudError::Transient("connection reset".to_owned());
         let machine = machine.to_owned();
-        self.call(&format!("terminate {machine}"), lost, move |cloud| {
+        self.call(&format!("terminate {machine}"), None, lost, move |cloud| {
             let machine = machine.clone();
             async move { cloud.terminate(run, &machine).await }
         })
@@ -120,7 +127,7 @@ impl Connector for Way {
 
     async fn release(&self, run: RunId) -> Result<(), CloudError> {
         let lost = CloudError::Transient("connection reset".to_owned());
-        self.call("release", lost, move |cloud| async move { cloud.release(run).await }).await
+        self.call("release", None, lost, move |cloud| async move { cloud.release(run).await }).await
     }
 
     async fn console(&self, _: RunId, _: &str) -> Result<Option<String>, CloudError> {

@@ -62,6 +62,7 @@ pub(crate) struct Rules {
     runs: BTreeMap<RunId, Log>,
     /// Values that may be written only over that revision.
     expected: BTreeMap<String, u64>,
+    stray: BTreeSet<(RunId, InstanceId)>,
     waits: BTreeMap<u64, (String, u64)>,
     next_wait: u64,
     /// How long the coordinator was away or could not write, in all, and since when it is.
@@ -195,6 +196,12 @@ impl Rules {
         }
     }
 
+    /// A launch reached the cloud twice, or when nobody counted on it any more: if the cloud does not know it
+    /// for the same, there is a second machine, until the instance goes.
+    pub(crate) fn stray_launch(&mut self, key: AttemptKey) {
+        self.stray.insert((key.run, key.instance));
+    }
+
     /// Somebody begins to wait.
     pub(crate) fn wait_begins(&mut self, now: u64, what: String) -> u64 {
         self.next_wait += 1;
@@ -235,7 +242,7 @@ impl Rules {
     pub(crate) fn rests(&mut self, run: RunId, machines: &[(InstanceId, String)]) {
         let mut seen = BTreeSet::new();
         for (instance, machine) in machines {
-            if !seen.insert(instance) {
+            if !seen.insert(instance) && !self.stray.contains(&(run, instance.clone())) {
                 self.broken(format!("run {run} rests, and {instance} has two machines, {machine} and another"));
                 return;
             }

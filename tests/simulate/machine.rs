@@ -18,10 +18,13 @@ use slipstream_shared::{
     link::{AgentPlan, Change, Down, HEARTBEAT_SECONDS, RefusedChange, Reply, Up},
     parameter::Key,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{plan::PARAMETERS, sim::Sim};
+use crate::{
+    plan::PARAMETERS,
+    sim::{Shown, Sim},
+};
 
 /// What a machine keeps on its disk, and what it knows while its agent lives.
 #[derive(Debug)]
@@ -44,9 +47,9 @@ pub(crate) struct Machine {
     sim: Arc<Sim>,
     started: Started,
     room: Mutex<Room>,
-    plan: watch::Sender<Option<AgentPlan>>,
-    abort: watch::Sender<bool>,
-    report: watch::Sender<bool>,
+    plan: Shown<Option<AgentPlan>>,
+    abort: Shown<bool>,
+    report: Shown<bool>,
 }
 
 /// Why a machine does not connect again.
@@ -71,9 +74,9 @@ impl Machine {
             sim,
             started,
             room: Mutex::new(room),
-            plan: watch::Sender::new(None),
-            abort: watch::Sender::new(false),
-            report: watch::Sender::new(false),
+            plan: Shown::new(None),
+            abort: Shown::new(false),
+            report: Shown::new(false),
         });
         loop {
             let crash = machine.sim.dice().between(60, 3000);
@@ -99,8 +102,8 @@ impl Machine {
                 room.questions.clear();
                 room.out = None;
             }
-            machine.plan.send_replace(None);
-            machine.report.send_replace(false);
+            machine.plan.show(None);
+            machine.report.show(false);
             let boot = machine.sim.delay(5000, 120_000);
             tokio::time::sleep(boot).await;
         }
@@ -181,8 +184,8 @@ impl Machine {
                     self.greeted(&out, last_op, &refused);
                 }
                 Down::Plan(plan) => {
-                    self.abort.send_replace(plan.abort.is_some());
-                    self.plan.send_replace(Some(*plan));
+                    self.abort.show(plan.abort.is_some());
+                    self.plan.show(Some(*plan));
                 }
                 Down::Answer { id, reply } => {
                     let question = self.room().questions.remove(&id);
@@ -191,9 +194,9 @@ impl Machine {
                     }
                 }
                 Down::Done { op, refused } => self.done(op, refused),
-                Down::Abort { .. } => drop(self.abort.send_replace(true)),
-                Down::AbortCancelled => drop(self.abort.send_replace(false)),
-                Down::Report => drop(self.report.send_replace(true)),
+                Down::Abort { .. } => self.abort.show(true),
+                Down::AbortCancelled => self.abort.show(false),
+                Down::Report => self.report.show(true),
                 Down::Goodbye { retry: false, .. } => return Err(Dismissed),
                 Down::Goodbye { .. } => return Ok(()),
                 Down::Heartbeat | Down::LogAck { .. } => {}
@@ -283,8 +286,7 @@ impl Machine {
 
     /// What the machine is for: its scripts, then its report when that is asked for.
     async fn work(&self) {
-        let plan = self.plan.subscribe().wait_for(Option::is_some).await.map(|plan| plan.clone());
-        let Ok(Some(plan)) = plan else { return };
+        let Some(plan) = self.plan.until(Option::is_some).await else { return };
         let deploy = async {
             for index in 0..plan.deploy {
                 let known = plan.finished.contains_key(&index) || self.room().finished.contains_key(&index);
@@ -298,7 +300,7 @@ impl Machine {
             std::future::pending::<()>().await;
         };
         let report = async {
-            let _ = self.report.subscribe().wait_for(|asked| *asked).await;
+            self.report.until(|asked| *asked).await;
             tokio::time::sleep(self.sim.delay(3000, 100_000)).await;
             if !std::mem::replace(&mut self.room().reported, true) {
                 self.change(Change::Reported).await;
@@ -310,8 +312,7 @@ impl Machine {
 
     /// One script. True: it has succeeded.
     async fn step(&self, index: u32, plan: &AgentPlan) -> bool {
-        let mut abort = self.abort.subscribe();
-        if *abort.borrow() {
+        if self.abort.now() {
             return false;
         }
         if plan.steps.get(usize::try_from(index).unwrap_or(0)).is_some_and(|step| step.gated)
@@ -322,7 +323,7 @@ impl Machine {
         self.change(Change::StepStarted { index }).await;
         let aborted = tokio::select! {
             biased;
-            _ = abort.wait_for(|aborted| *aborted) => true,
+            _ = self.abort.until(|aborted| *aborted) => true,
             () = self.script() => false,
         };
         let fails = self.sim.mishap(15);

@@ -1,13 +1,14 @@
 //! What all parts of a simulated world share: the dice, the rules, the trace, and which coordinator is alive.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use slipstream_coordinator::{drive::Runs, seam::Seam};
 use slipstream_tests::Random;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::invariants::Rules;
@@ -20,6 +21,42 @@ pub(crate) struct Life {
     pub(crate) dead: CancellationToken,
 }
 
+/// A value that others wait for. They are woken in the order in which they came: those of a watch channel of
+/// tokio are woken in one that no seed tells.
+#[derive(Debug)]
+pub(crate) struct Shown<T> {
+    value: Mutex<T>,
+    changed: Notify,
+}
+
+impl<T: Clone> Shown<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Shown { value: Mutex::new(value), changed: Notify::new() }
+    }
+
+    pub(crate) fn show(&self, value: T) {
+        *lock(&self.value) = value;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn now(&self) -> T {
+        lock(&self.value).clone()
+    }
+
+    /// Waits until the value is as wanted.
+    pub(crate) async fn until(&self, wanted: impl Fn(&T) -> bool) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let value = self.now();
+            if wanted(&value) {
+                return value;
+            }
+            changed.await;
+        }
+    }
+}
+
 /// The world of one seed.
 #[derive(Debug)]
 pub(crate) struct Sim {
@@ -29,9 +66,9 @@ pub(crate) struct Sim {
     start: Instant,
     /// Runs what belongs to the world, not to a coordinator.
     tasks: Seam,
-    life: watch::Sender<Option<Life>>,
+    life: Shown<Option<Life>>,
     /// Whether things go wrong.
-    troubled: watch::Sender<bool>,
+    troubled: Shown<bool>,
 }
 
 impl Sim {
@@ -42,8 +79,8 @@ impl Sim {
             trace: Mutex::default(),
             start: Instant::now(),
             tasks: Seam::seeded(seed),
-            life: watch::Sender::new(None),
-            troubled: watch::Sender::new(true),
+            life: Shown::new(None),
+            troubled: Shown::new(true),
         })
     }
 
@@ -54,7 +91,7 @@ impl Sim {
     /// True in so many of a thousand cases, while things go wrong at all.
     pub(crate) fn mishap(&self, chance: u64) -> bool {
         let hit = self.dice().below(1000) < chance;
-        hit && *self.troubled.borrow()
+        hit && self.troubled.now()
     }
 
     /// A delay: mostly short, sometimes long while things go wrong.
@@ -86,24 +123,22 @@ impl Sim {
     }
 
     pub(crate) fn set_life(&self, life: Option<Life>) {
-        self.life.send_replace(life);
+        self.life.show(life);
     }
 
     pub(crate) fn heal(&self) {
-        self.troubled.send_replace(false);
+        self.troubled.show(false);
         let now = self.now();
         self.rules().healed(now);
     }
 
     /// The coordinator that lives, or the next one.
     pub(crate) async fn life(&self) -> Life {
-        let mut life = self.life.subscribe();
+        let alive = |life: &Option<Life>| life.as_ref().is_some_and(|life| !life.dead.is_cancelled());
         loop {
-            if let Some(life) = life.borrow_and_update().clone().filter(|life| !life.dead.is_cancelled()) {
+            if let Some(life) = self.life.until(alive).await {
                 return life;
             }
-            // The sender is part of the world.
-            let _ = life.changed().await;
         }
     }
 

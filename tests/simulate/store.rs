@@ -79,8 +79,10 @@ impl Disk {
                 }
             }
             Err(StoreError::Conflict { key }) => {
-                let key = String::from_utf8_lossy(key).into_owned();
-                self.sim.rules().broken(format!("two writers: both wrote {key}"));
+                // Who asks again for a launch whose answer was lost begins the same run again, which is refused.
+                if let Some((run, seq)) = layout::parse_event(key).filter(|(_, seq)| *seq > 1) {
+                    self.sim.rules().broken(format!("run {run} has two writers: both wrote event {seq}"));
+                }
             }
             Err(_) => {}
         }
