@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use slipstream_shared::module::units;
 
 /// The SlipStream agent of this machine.
 #[derive(Debug, Parser)]
@@ -40,8 +41,8 @@ pub enum Command {
     },
     /// Print a parameter; wait until it is set.
     Get {
-        /// Give up after so many seconds; 0, the default, waits until the run's own deadline.
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        /// Give up after so many seconds, or a time such as `5m`; 0, the default, waits until the run's own deadline.
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
         timeout: u64,
         /// Do not wait: exit with 3 if it is not set.
         #[arg(long)]
@@ -93,8 +94,8 @@ pub enum Command {
     /// written since. For the instances of a node: 'NODE[*]:name' all, 'NODE[any]:name' one,
     /// 'NODE[2+]:name' at least two, each with a test behind it or without.
     Wait {
-        /// Give up after so many seconds; 0, the default, waits until the run's own deadline.
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        /// Give up after so many seconds, or a time such as `5m`; 0, the default, waits until the run's own deadline.
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
         timeout: u64,
         /// Go on when the run is aborted.
         #[arg(long)]
@@ -115,9 +116,9 @@ pub enum Command {
         /// Open when all instances of these nodes have arrived.
         #[arg(long, value_name = "NODE", value_delimiter = ',')]
         of: Vec<String>,
-        /// Give up waiting after so many seconds; the arrival counts all the same. 0, the default, waits until the
-        /// run's own deadline.
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        /// Give up waiting after so many seconds, or a time such as `5m`; the arrival counts all the same. 0, the
+        /// default, waits until the run's own deadline.
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
         timeout: u64,
         /// Go on when the run is aborted.
         #[arg(long)]
@@ -137,8 +138,9 @@ pub enum Command {
         /// Give the lead up instead.
         #[arg(long, conflicts_with_all = ["noblock", "timeout", "ignore_abort"])]
         resign: bool,
-        /// Give up waiting after so many seconds; 0, the default, waits until the run's own deadline.
-        #[arg(long, value_name = "S", default_value_t = 0)]
+        /// Give up waiting after so many seconds, or a time such as `5m`; 0, the default, waits until the run's own
+        /// deadline.
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
         timeout: u64,
         /// Go on when the run is aborted.
         #[arg(long)]
@@ -199,4 +201,25 @@ pub enum Command {
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
     },
+}
+
+/// Seconds, as SlipStream's commands took them, or a time with units.
+fn seconds(text: &str) -> Result<u64, String> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if plain { text.parse().map_err(|_| format!("`{text}` seconds are too many")) } else { units::duration(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_seconds_or_has_units() {
+        for (text, read) in
+            [("0", Some(0)), ("90", Some(90)), ("1m30s", Some(90)), ("", None), ("-1", None), ("x", None)]
+        {
+            assert_eq!(seconds(text).ok(), read, "`{text}`");
+        }
+        assert!(seconds("1000000000000000000000").is_err_and(|e| e.contains("too many")));
+    }
 }

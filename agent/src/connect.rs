@@ -71,6 +71,13 @@ pub enum ConnectError {
         /// What is wrong.
         why: String,
     },
+    /// Whoever is there hung up before it was clear who it is: a coordinator that is just going, a proxy
+    /// without one behind it.
+    #[error("{address} hung up before it showed a certificate")]
+    HungUp {
+        /// Where.
+        address: SocketAddr,
+    },
     /// It broke off.
     #[error("{what}: {why}")]
     Http {
@@ -143,7 +150,7 @@ async fn open_one(url: &str, server_name: &str, tls: Arc<ClientConfig>) -> Resul
     let stream = timeout(PATIENCE, tokio_rustls::TlsConnector::from(tls).connect(name, stream))
         .await
         .map_err(|_| trouble("no answer".to_owned()))?
-        .map_err(|e| trouble(Chain(&e).to_string()))?;
+        .map_err(|e| if is_cut(&e) { ConnectError::HungUp { address } } else { trouble(Chain(&e).to_string()) })?;
     let (send, driver) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(10))
@@ -157,6 +164,12 @@ async fn open_one(url: &str, server_name: &str, tls: Arc<ClientConfig>) -> Resul
         let _ = driver.await;
     });
     Ok(Connection { send, url: url.to_owned(), _driver: tasks })
+}
+
+/// True for a connection that ended, in whichever of the ways in which that shows.
+fn is_cut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// Connects to the first address of a host that accepts.

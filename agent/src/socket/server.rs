@@ -39,13 +39,17 @@ pub fn listen(run_dir: &Path) -> Result<UnixListener, BootError> {
     if std::os::unix::net::UnixStream::connect(&path).is_ok() {
         return Err(BootError::Running(path));
     }
-    match fs::remove_file(&path) {
+    // Under another name first: a command that finds no socket at all takes this for a machine without an
+    // agent, so one that was left behind is replaced and never away.
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(disk(e)),
         _ => {}
     }
-    let listener = UnixListener::bind(&path).map_err(disk)?;
+    let listener = UnixListener::bind(&fresh).map_err(disk)?;
     // Who may ask is decided by the peer's user, which gives a clearer answer than "permission denied".
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(disk)?;
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o666)).map_err(disk)?;
+    fs::rename(&fresh, &path).map_err(disk)?;
     Ok(listener)
 }
 
