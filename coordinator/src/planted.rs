@@ -21,12 +21,8 @@ pub enum Bug {
     BlindCompare,
     /// Of several who wait for the same, one is forgotten.
     LostWakeUp,
-    /// A coordinator that was started again does not look whether what it meant to launch is there.
-    ForgetLaunches,
     /// Reports are awaited for ever.
     NoReportDeadline,
-    /// A run ends without a look at what is left of it.
-    HastyRelease,
 }
 
 impl Bug {
@@ -36,9 +32,7 @@ impl Bug {
         ("apply-twice", Bug::ApplyTwice),
         ("blind-compare", Bug::BlindCompare),
         ("lost-wake-up", Bug::LostWakeUp),
-        ("forget-launches", Bug::ForgetLaunches),
         ("no-report-deadline", Bug::NoReportDeadline),
-        ("hasty-release", Bug::HastyRelease),
     ];
 
     /// Whether this program has it.

@@ -79,8 +79,7 @@ fn end_of(outcome: &Outcome) -> String {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn planted_bugs_are_found() {
-    let bugs =
-        ["answer-first", "apply-twice", "blind-compare", "forget-launches", "no-report-deadline", "hasty-release"];
+    let bugs = ["answer-first", "apply-twice", "blind-compare", "no-report-deadline"];
     for bug in bugs {
         let began = Instant::now();
         let mut test = std::process::Command::new(std::env::current_exe().expect("this test"));

@@ -118,8 +118,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHan
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
     let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
-    let forgotten = Bug::ForgetLaunches.is_planted();
-    let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended && !forgotten);
+    let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let clock = Clock::new(&world.seam, &run);
     // One that has just begun has missed nothing.
