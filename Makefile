@@ -75,6 +75,14 @@ bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: 
 	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
 
+SEEDS ?= 5000
+
+simulate: ## worlds on virtual time in which everything goes wrong, one for each seed (SEEDS=n, or SEED=n for one with its trace)
+	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --profile simulate -p slipstream-tests --test simulate -- --nocapture
+
+simulate-broken: ## the same with bugs: each has to be found
+	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
+
 soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
 	@packaging/install-deps.sh build
 	cargo build --profile measure -p slipstream-bench
@@ -86,4 +94,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean

@@ -21,6 +21,8 @@ pub enum Bug {
     BlindCompare,
     /// Of several who wait for the same, one is forgotten.
     LostWakeUp,
+    /// Reports are awaited for ever.
+    NoReportDeadline,
 }
 
 impl Bug {
@@ -30,6 +32,7 @@ impl Bug {
         ("apply-twice", Bug::ApplyTwice),
         ("blind-compare", Bug::BlindCompare),
         ("lost-wake-up", Bug::LostWakeUp),
+        ("no-report-deadline", Bug::NoReportDeadline),
     ];
 
     /// Whether this program has it.

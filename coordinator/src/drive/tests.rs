@@ -16,9 +16,11 @@ use std::time::Duration;
 
 use slipstream_shared::{
     api::RunDetail,
+    context::Context,
     event::{Author, Event},
     link::{Change, Down, RefusedCode, Reply, Up},
     parameter::Key,
+    plan::{Network, Size},
     state::RunState,
 };
 
@@ -26,7 +28,7 @@ use self::site::{Script, Site, plan};
 use super::{EnrolError, RunError};
 use crate::{
     cloud::{
-        CloudError,
+        CloudError, LaunchRequest, UserData,
         fake::{Fault, Habits},
     },
     run::{change::Refused, decide::BOOT_DEADLINE},
@@ -414,6 +416,29 @@ async fn who_waits_for_what_is_on_record() {
         events.iter().filter(|r| is(&r.event)).count()
     };
     assert_eq!((count(true), count(false)), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_although_a_launch_has_reached_the_cloud_twice() {
+    let mut site = Site::new().await;
+    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
+    let run = site.launch(plan(1)).await;
+    let started = site.next_start().await;
+    let request = LaunchRequest {
+        name: started.key.machine_name(),
+        key: started.key.clone(),
+        image: "any".into(),
+        size: Size::default(),
+        network: Network::Public,
+        ordinal: 1,
+        user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
+    };
+    site.cloud.connector().launch(&request).await.expect("launched again");
+    site.wait_until(run, |d| d.nodes.iter().any(|n| n.machine.is_some())).await;
+    assert_eq!(site.cloud.machines(), 2);
+    site.handle(run).await.terminate(ann()).await.expect("accepted");
+    site.wait_for(run, RunState::Cancelled).await;
+    assert_eq!(site.cloud.machines(), 0);
 }
 
 #[tokio::test(start_paused = true)]

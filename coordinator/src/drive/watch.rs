@@ -10,7 +10,7 @@ use slipstream_shared::{
 use super::actor::{Actor, Turn};
 use crate::{
     cloud::{CloudError, MachineState, Observed},
-    run::{Machine, decide::Command},
+    run::{Instance, Machine, decide::Command},
     seam::Millis,
 };
 
@@ -211,16 +211,21 @@ impl Actor {
     }
 
     /// Has machines removed that no instance of the run counts as its own: left over from an earlier
-    /// attempt.
+    /// attempt, or made beside the right one by a request that reached a cloud twice. The latter only when
+    /// the instance goes: before that nobody can say which of the two its agent lives on.
     fn remove_extras(&mut self, cloud: &str, observed: &[Observed]) {
         let Some(connector) = self.world.clouds.get(cloud) else { return };
         for extra in observed {
-            let current = self.run.instances.get(&extra.key.instance).map(|i| i.attempt);
-            if current.is_some_and(|attempt| extra.key.attempt >= attempt) {
+            let is_left_over = |i: &Instance| {
+                let second =
+                    i.machine == Machine::Terminating && i.native.as_ref().is_some_and(|n| *n != extra.machine);
+                extra.key.attempt < i.attempt || (extra.key.attempt == i.attempt && second)
+            };
+            if !self.run.instances.get(&extra.key.instance).is_none_or(is_left_over) {
                 continue;
             }
             let (connector, run, machine) = (std::sync::Arc::clone(connector), self.run.id, extra.machine.clone());
-            tracing::info!(%run, %machine, "removing a machine left over from an earlier attempt");
+            tracing::info!(%run, %machine, "removing a machine that is left over");
             self.world.seam.spawn(async move {
                 if let Err(error) = connector.terminate(run, &machine).await {
                     tracing::warn!(%run, %machine, %error, "cannot remove a left-over machine");

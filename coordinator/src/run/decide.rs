@@ -12,7 +12,7 @@ use slipstream_shared::{
 };
 
 use super::{Machine, Run};
-use crate::seam::Millis;
+use crate::{planted::Bug, seam::Millis};
 
 pub use super::deadline::{BOOT_DEADLINE, REPORT_DEADLINE};
 
@@ -163,7 +163,11 @@ impl Run {
 
     fn after_reports(&self, now: Millis, decision: &mut Decision) -> RunState {
         match self.sending_reports() {
-            RunState::SendingReports if before(now, self.since + REPORT_DEADLINE, decision) => RunState::SendingReports,
+            RunState::SendingReports
+                if before(now, self.since + REPORT_DEADLINE, decision) || Bug::NoReportDeadline.is_planted() =>
+            {
+                RunState::SendingReports
+            }
             _ => RunState::Ready,
         }
     }
