@@ -29,7 +29,7 @@ async fn one_machine(name: &str) -> (Coordinator, String, Machine) {
     put_single(&coordinator, name, "true").await;
     let run = coordinator.launch(&format!("tests/{name}")).await;
     coordinator.wait_for(&run, RunState::Ready, LIMIT).await;
-    let machine = Machine::take_over(&coordinator, "machine.1").await;
+    let machine = Machine::take_over(&coordinator, &run, "machine.1").await;
     (coordinator, run, machine)
 }
 

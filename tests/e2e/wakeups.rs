@@ -77,8 +77,8 @@ impl Stage {
         coordinator.client().put_module(two).await.expect("fine");
         let run = coordinator.launch("tests/two").await;
         coordinator.wait_for(&run, RunState::Ready, LIMIT).await;
-        let machine = Machine::take_over(&coordinator, "machine.1").await;
-        let other = Machine::take_over(&coordinator, "machine.2").await;
+        let machine = Machine::take_over(&coordinator, &run, "machine.1").await;
+        let other = Machine::take_over(&coordinator, &run, "machine.2").await;
         Stage { coordinator, run, machine, other }
     }
 

@@ -64,7 +64,6 @@ async fn what_is_wrong_is_refused_by_name_and_changes_nothing() {
     coordinator.client().put_module(two).await.expect("fine");
     let run = coordinator.launch("tests/pair").await;
     coordinator.wait_for(&run, RunState::Ready, LIMIT).await;
-    let machine = Machine::take_over(&coordinator, "machine.1").await;
     let client = coordinator.client();
     // What the coordinator itself still has to say about the machines is no change of ours.
     for id in ["machine.1", "machine.2"] {
@@ -72,6 +71,7 @@ async fn what_is_wrong_is_refused_by_name_and_changes_nothing() {
         let running = [format!("{id}:vmstate=Running").parse().expect("valid")];
         client.wait(&run, &running, false, LIMIT).await.expect("it runs");
     }
+    let machine = Machine::take_over(&coordinator, &run, "machine.1").await;
     let before = client.parameters(&run).await.expect("read");
 
     let inside = |arguments: &[&str]| {

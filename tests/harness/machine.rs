@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -37,7 +38,10 @@ impl Machine {
     ///
     /// # Panics
     /// There is none.
-    pub async fn take_over(coordinator: &Coordinator, instance: &str) -> Self {
+    pub async fn take_over(coordinator: &Coordinator, run: &str, instance: &str) -> Self {
+        // Until then its cloud looks often, and a moment without its process would be the end of the machine.
+        let known = ["vmstate=Running", "address"].map(|what| format!("{instance}:{what}").parse().expect("valid"));
+        coordinator.client().wait(run, &known, false, std::time::Duration::from_secs(60)).await.expect("it runs");
         let name = format!("-{}-", instance.replace('.', "-"));
         let machines = coordinator.machines();
         let found = machines.into_iter().find(|path| path.display().to_string().contains(&name));
@@ -54,13 +58,16 @@ impl Machine {
             PathBuf::from(&arguments[at + 1])
         };
         let (context_file, socket) = (after("--context"), after("--run-dir").join("agent.sock"));
-        running.kill();
         let mut context = Context::from_user_data(&fs::read(&context_file).expect("readable")).expect("ours");
         let port = context.urls[0].rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await;
         context.urls = vec![format!("https://127.0.0.1:{}", proxy.port)];
         fs::write(&context_file, context.to_user_data().expect("small")).expect("writable");
         let mut machine = Machine { arguments, environment, folder, socket, child: None, proxy };
+        running.kill();
+        // It is no child of ours to wait for; as long as it answers, no other one starts.
+        eventually("its agent has ended", || async { UnixStream::connect(machine.socket()).is_err().then_some(()) })
+            .await;
         machine.restart().await;
         machine
     }
