@@ -12,7 +12,7 @@ use crate::{
     table::{Cell, Table},
 };
 
-/// Shows which instances of a run lead
+/// Shows who leads what in a run, and leads there
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists what is led in a run, by whom and since when
@@ -21,7 +21,7 @@ pub(crate) enum Command {
         /// Id of the run, short or full
         run: String,
     },
-    /// Waits until you lead, or keeps your lead, and prints its number
+    /// Waits until a program of yours leads, or keeps its lead, and prints its number
     #[command(
         after_help = "Example:\n  slipstream lead take 1a2b3c4d migrate --for 5m && ./migrate && slipstream lead end 1a2b3c4d migrate"
     )]
@@ -30,6 +30,10 @@ pub(crate) enum Command {
         run: String,
         /// What is led
         name: MeetingName,
+        /// Name of the program that leads; else the host and the process that has started this one, such as a
+        /// script
+        #[arg(long = "as", value_name = "PROGRAM")]
+        program: Option<MeetingName>,
         /// For how long, at most 1h; take it again before that to keep it
         #[arg(long = "for", value_name = "TIME", default_value = "1m", value_parser = units::duration)]
         seconds: u64,
@@ -50,20 +54,26 @@ pub(crate) enum Command {
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::List { run } => list(context, &run).await?,
-        Command::Take { run, name, seconds, timeout } => return take(context, &run, &name, seconds, timeout).await,
+        Command::Take { run, name, program, seconds, timeout } => {
+            let program = program.map_or_else(caller, Ok)?;
+            let within = Duration::from_secs(timeout);
+            let lead = context.client()?.lead(&run, &name, &program, seconds, false, within).await?;
+            if context.screen.is_json() {
+                context.screen.json(&lead)?;
+            } else {
+                println!("{}", lead.number);
+            }
+        }
         Command::End { run, name } => context.client()?.end_lead(&run, &name).await?,
     }
     Ok(Exit::Done)
 }
 
-async fn take(context: &Context, run: &str, name: &MeetingName, seconds: u64, timeout: u64) -> anyhow::Result<Exit> {
-    let lead = context.client()?.lead(run, name, seconds, false, Duration::from_secs(timeout)).await?;
-    if context.screen.is_json() {
-        context.screen.json(&lead)?;
-    } else {
-        println!("{}", lead.number);
-    }
-    Ok(Exit::Done)
+/// A name for who has started this command, the same for all commands of one script.
+fn caller() -> anyhow::Result<MeetingName> {
+    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Ok(format!("p{}.{host}", nix::unistd::getppid()).parse()?)
 }
 
 async fn list(context: &Context, run: &str) -> anyhow::Result<()> {

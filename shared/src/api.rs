@@ -10,7 +10,7 @@ use crate::{
     condition::Condition,
     event::{Author, LeftBehind},
     id::{InstanceId, NodeName, RunId},
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
     operation::Asked,
     parameter::{Key, ParamType},
     plan::{Category, KeepRunning},
@@ -598,8 +598,11 @@ pub struct BarrierInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LeadRequest {
+    /// Which program asks; the same one asks again to keep the lead. Two that are not to lead together have
+    /// different names.
+    pub program: MeetingName,
     /// For how many seconds, from 1 to 3600, unless it is asked for again: nothing else tells that a program is
-    /// still there. The same user has one lead of a name.
+    /// still there.
     pub seconds: u64,
     /// How many seconds to wait for it at most, at most 300; then `wait_timeout`.
     pub timeout: u64,
@@ -617,7 +620,7 @@ pub struct LeadInfo {
     pub number: u64,
     /// Who leads, if somebody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leader: Option<Author>,
+    pub leader: Option<Leader>,
     /// True while nothing is heard of the leader: the lead goes to the next one that asks.
     pub silent: bool,
     /// Until when a program leads, unless it asks again.

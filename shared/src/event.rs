@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, InvalidId},
     link::RefusedCode,
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
     operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
@@ -225,7 +225,7 @@ pub enum Event {
         number: u64,
         /// Who.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        leader: Option<Author>,
+        leader: Option<Leader>,
         /// For how many seconds from now, unless it asks again; absent: as long as its machine is heard.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,

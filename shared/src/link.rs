@@ -18,9 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    event::{Author, StepResult},
+    event::StepResult,
     id::{InstanceId, RunId},
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
     parameter::Key,
     plan::{ReadyPlan, Script},
 };
@@ -357,7 +357,7 @@ pub enum Reply {
         number: Option<u64>,
         /// Who leads instead.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        leader: Option<Author>,
+        leader: Option<Leader>,
     },
     /// No answer.
     Refused(RefusedChange),

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{InvalidId, NodeName},
+    event::Author,
+    id::{InstanceId, InvalidId, NodeName},
     parameter::Key,
 };
 
@@ -48,6 +49,67 @@ impl TryFrom<String> for MeetingName {
 impl From<MeetingName> for String {
     fn from(name: MeetingName) -> String {
         name.0
+    }
+}
+
+/// Who leads: an instance (`web.1`), or a program outside under a name of its own (`user:ann/nightly`), so that
+/// two programs of the same user are two.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Leader {
+    /// A machine of the run.
+    Instance(InstanceId),
+    /// A program.
+    Program {
+        /// Whose.
+        user: String,
+        /// Which one.
+        name: MeetingName,
+    },
+}
+
+impl Leader {
+    /// Who is behind it.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        match self {
+            Leader::Instance(id) => Author::Instance(id.clone()),
+            Leader::Program { user, .. } => Author::User(user.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Leader::Instance(id) => id.fmt(f),
+            Leader::Program { user, name } => write!(f, "user:{user}/{name}"),
+        }
+    }
+}
+
+impl FromStr for Leader {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        // The name of a program has no slash.
+        match text.strip_prefix("user:").and_then(|rest| rest.rsplit_once('/')) {
+            Some((user, name)) => Ok(Leader::Program { user: user.to_owned(), name: name.parse()? }),
+            None => text.parse().map(Leader::Instance),
+        }
+    }
+}
+
+impl TryFrom<String> for Leader {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Leader> for String {
+    fn from(leader: Leader) -> String {
+        leader.to_string()
     }
 }
 
@@ -107,6 +169,16 @@ mod tests {
         for parties in [nodes, Parties::Count(3)] {
             let json = serde_json::to_string(&parties).expect("serializes");
             assert_eq!(serde_json::from_str::<Parties>(&json).expect(&json), parties);
+        }
+    }
+
+    #[test]
+    fn a_leader_is_a_machine_or_a_named_program() {
+        for text in ["web.1", "user:ann/nightly", "user:a/b/nightly-2"] {
+            assert_eq!(text.parse::<Leader>().map(|leader| leader.to_string()).as_deref(), Ok(text));
+        }
+        for bad in ["", "user:ann", "user:ann/", "user:ann/a b", "web"] {
+            assert!(bad.parse::<Leader>().is_err(), "`{bad}` was accepted");
         }
     }
 }

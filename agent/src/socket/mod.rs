@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use self::repeat::Again;
 
 use serde::{Deserialize, Serialize};
-use slipstream_shared::event::Author;
+use slipstream_shared::meeting::Leader;
 
 use crate::{agent::Status, exit::End};
 
@@ -143,7 +143,7 @@ pub enum Answer {
         number: Option<u64>,
         /// Who leads instead.
         #[serde(default)]
-        leader: Option<Author>,
+        leader: Option<Leader>,
     },
     /// It is done.
     Done {

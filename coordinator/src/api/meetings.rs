@@ -4,7 +4,7 @@ use axum::{Extension, Json, extract::State, http::StatusCode};
 use slipstream_shared::{
     api::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest, Page},
     event::Author,
-    meeting::MeetingName,
+    meeting::{Leader, MeetingName},
 };
 
 use super::{
@@ -65,7 +65,8 @@ pub(super) async fn lead(
         return Err(ApiError::new(Code::InvalidRequest, detail));
     }
     let what = || format!("another one leads `{name}`");
-    let led = run.lead(Author::User(user.name), &name, request.seconds, request.ignore_abort);
+    let program = Leader::Program { user: user.name, name: request.program };
+    let led = run.lead(program, &name, request.seconds, request.ignore_abort);
     within(&app, request.timeout, what, led).await.map(Json)
 }
 

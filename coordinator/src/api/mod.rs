@@ -329,11 +329,11 @@ fn of_meetings() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::get("/api/v1/runs/{run}/leads", "list_leads", meetings::leads)
-            .about("meetings", "Lists which instances lead, and since when")
+            .about("meetings", "Lists who leads, and since when")
             .json::<Page<LeadInfo>>(200, "All of them, by name")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::post("/api/v1/runs/{run}/leads/{name}", "lead", meetings::lead)
-            .about("meetings", "Waits until the caller leads, or keeps its lead, for some seconds")
+            .about("meetings", "Waits until a program leads, or keeps its lead, for some seconds")
             .takes::<LeadRequest>()
             .json::<LeadInfo>(200, "It leads; the number is larger than that of any leader before")
             .fails(&[
@@ -348,8 +348,8 @@ fn of_meetings() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::delete("/api/v1/runs/{run}/leads/{name}", "end_lead", meetings::end_lead)
-            .about("meetings", "Takes a lead away from its leader; the instance that has waited longest gets it")
-            .empty(204, "That instance does not lead any more")
+            .about("meetings", "Takes a lead away from its leader; who has waited longest gets it")
+            .empty(204, "That one does not lead any more")
             .fails(&[RunNotFound, RunAmbiguous, InvalidValue, InvalidRequest]),
     ]
 }

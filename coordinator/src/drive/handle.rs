@@ -8,7 +8,7 @@ use slipstream_shared::{
     event::{Author, Event},
     id::{InstanceId, RunId},
     link::Up,
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
     operation::Asked,
     parameter::{Key, MASK},
 };
@@ -88,7 +88,7 @@ pub(super) enum Message {
         reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
     },
     Lead {
-        by: Author,
+        by: Leader,
         name: MeetingName,
         seconds: u64,
         ignore_abort: bool,
@@ -249,7 +249,7 @@ impl RunHandle {
     /// Waits until a program leads, or keeps its lead, for so many seconds.
     pub async fn lead(
         &self,
-        by: Author,
+        by: Leader,
         name: &MeetingName,
         seconds: u64,
         ignore_abort: bool,

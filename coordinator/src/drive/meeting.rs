@@ -4,7 +4,7 @@ use slipstream_shared::{
     api::WaitAnswer,
     event::{Author, Event},
     link::{Down, Reply},
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
 };
 
 use super::{
@@ -49,7 +49,7 @@ impl Actor {
         wait: bool,
         ignore_abort: bool,
     ) {
-        let by = Author::Instance(asker.instance.clone());
+        let by = Leader::Instance(asker.instance.clone());
         match self.try_to_lead(turn, &name, &by, None, ignore_abort) {
             Err(refused) => turn.then(Effect::Answer(Answer::Agent(asker), Err(refused.into()))),
             Ok(leads) if leads || wait => {
@@ -67,7 +67,7 @@ impl Actor {
     pub(super) fn lead_from_outside(
         &mut self,
         turn: &mut Turn,
-        by: Author,
+        by: Leader,
         name: MeetingName,
         seconds: u64,
         ignore_abort: bool,
@@ -87,7 +87,7 @@ impl Actor {
         &mut self,
         turn: &mut Turn,
         name: &MeetingName,
-        by: &Author,
+        by: &Leader,
         seconds: Option<u64>,
         ignore_abort: bool,
     ) -> Result<bool, Refused> {
@@ -101,7 +101,7 @@ impl Actor {
             && !self.run.is_ending();
         let event = if free { Some(self.run.take_lead(name, by, seconds)?) } else { kept };
         if let Some(event) = event {
-            self.record(turn, by.clone(), None, event);
+            self.record(turn, by.author(), None, event);
         }
         Ok(self.run.leads(name, by).is_some())
     }
@@ -141,6 +141,6 @@ pub(super) fn look_at_barrier(run: &Run, name: &MeetingName) -> Result<Come, Vec
 }
 
 /// Whether somebody leads.
-pub(super) fn look_at_lead(run: &Run, name: &MeetingName, by: &Author) -> Result<Come, Vec<Leaf>> {
+pub(super) fn look_at_lead(run: &Run, name: &MeetingName, by: &Leader) -> Result<Come, Vec<Leaf>> {
     run.leads(name, by).map(Come::Leads).ok_or_else(|| vec![Leaf::Lead(name.clone())])
 }

@@ -5,7 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slipstream_shared::{api::WaitAnswer, event::Author, id::InstanceId, meeting::MeetingName, parameter::Key};
+use slipstream_shared::{
+    api::WaitAnswer,
+    id::InstanceId,
+    meeting::{Leader, MeetingName},
+    parameter::Key,
+};
 
 use super::meeting::{look_at_barrier, look_at_lead};
 use crate::{
@@ -32,7 +37,7 @@ pub(super) enum Target {
     /// That a barrier opens.
     Barrier(MeetingName),
     /// That an instance leads.
-    Lead(MeetingName, Author, Option<u64>),
+    Lead(MeetingName, Leader, Option<u64>),
 }
 
 /// What came of a wait.
@@ -163,7 +168,7 @@ impl<A> Waiters<A> {
     }
 
     /// Who has waited longest for a lead, and for how many seconds a program wants it.
-    pub(super) fn next_leader(&self, name: &MeetingName) -> Option<(&Author, Option<u64>)> {
+    pub(super) fn next_leader(&self, name: &MeetingName) -> Option<(&Leader, Option<u64>)> {
         let ids = self.by_leaf.get(&Leaf::Lead(name.clone()))?;
         ids.iter().find_map(|id| match &self.all.get(id)?.target {
             Target::Lead(_, by, seconds) => Some((by, *seconds)),

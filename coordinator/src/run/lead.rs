@@ -2,18 +2,18 @@
 //!
 //! A lead belongs to a machine, not to a script of it: it lasts until the instance resigns, is gone, was
 //! launched again, or is silent while another one asks. A program outside has it for a time that it names, and
-//! asks again to keep it: nothing else would tell that it is still there. Each leader has a larger number than all before it,
-//! and the number is durable before anybody hears of it. What the leader changes can thus refuse one that
-//! has not yet heard that it leads no longer.
+//! asks again to keep it: nothing else would tell that it is still there. Each leader has a larger number than
+//! all before it, and the number is durable before anybody hears of it. What the leader changes can thus refuse
+//! one that has not yet heard that it leads no longer.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     api::LeadInfo,
-    event::{Author, Event},
+    event::Event,
     id::InstanceId,
-    meeting::{MAX_MEETINGS, MeetingName},
+    meeting::{Leader, MAX_MEETINGS, MeetingName},
 };
 
 use super::{
@@ -23,13 +23,13 @@ use super::{
 };
 use crate::seam::Millis;
 
-/// Something that one instance leads.
+/// Something that one instance leads, or one program.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lead {
     /// Of the leader, or the last one there was.
     pub number: u64,
     /// Nobody, when it was given up and no other has asked.
-    pub leader: Option<Author>,
+    pub leader: Option<Leader>,
     /// Since when that is so.
     pub since: Millis,
     /// Until when, for a program.
@@ -43,7 +43,7 @@ pub type Leads = BTreeMap<MeetingName, Lead>;
 impl Run {
     /// The number of who leads; none: it does not.
     #[must_use]
-    pub fn leads(&self, name: &MeetingName, by: &Author) -> Option<u64> {
+    pub fn leads(&self, name: &MeetingName, by: &Leader) -> Option<u64> {
         self.leads.get(name).filter(|lead| lead.leader.as_ref() == Some(by)).map(|lead| lead.number)
     }
 
@@ -52,8 +52,8 @@ impl Run {
     pub fn is_vacant(&self, name: &MeetingName) -> bool {
         match self.leads.get(name).and_then(|lead| lead.leader.as_ref()) {
             None => true,
-            Some(Author::Instance(id)) => self.is_silent(id) || !self.instances.get(id).is_some_and(may_lead),
-            Some(Author::User(_) | Author::System) => false,
+            Some(Leader::Instance(id)) => self.is_silent(id) || !self.instances.get(id).is_some_and(may_lead),
+            Some(Leader::Program { .. }) => false,
         }
     }
 
@@ -68,7 +68,7 @@ impl Run {
 
     /// The event by which a program that leads goes on to lead for so many seconds.
     #[must_use]
-    pub fn keep_lead(&self, name: &MeetingName, by: &Author, seconds: u64) -> Option<Event> {
+    pub fn keep_lead(&self, name: &MeetingName, by: &Leader, seconds: u64) -> Option<Event> {
         let number = self.leads(name, by)?;
         Some(Event::LeadChanged { lead: name.clone(), number, leader: Some(by.clone()), seconds: Some(seconds) })
     }
@@ -77,7 +77,7 @@ impl Run {
     ///
     /// # Errors
     /// The run has too many.
-    pub fn take_lead(&self, name: &MeetingName, by: &Author, seconds: Option<u64>) -> Result<Event, Refused> {
+    pub fn take_lead(&self, name: &MeetingName, by: &Leader, seconds: Option<u64>) -> Result<Event, Refused> {
         let number = match self.leads.get(name) {
             Some(lead) => lead.number + 1,
             None if self.leads.len() >= MAX_MEETINGS => {
@@ -92,7 +92,7 @@ impl Run {
     /// The events of an instance that gives a lead up; none if it does not lead.
     #[must_use]
     pub fn resign(&self, name: &MeetingName, id: &InstanceId) -> Vec<Event> {
-        let by = Author::Instance(id.clone());
+        let by = Leader::Instance(id.clone());
         let leads = self.leads.get(name).filter(|lead| lead.leader.as_ref() == Some(&by));
         leads.map(|lead| vacated(name, lead)).into_iter().collect()
     }
@@ -110,7 +110,7 @@ impl Run {
         let info = |(name, lead): (&MeetingName, &Lead)| LeadInfo {
             name: name.clone(),
             number: lead.number,
-            silent: matches!(&lead.leader, Some(Author::Instance(id)) if self.is_silent(id)),
+            silent: matches!(&lead.leader, Some(Leader::Instance(id)) if self.is_silent(id)),
             until: lead.until.map(|at| self.shown(at)),
             // With the run, everything that is led is over.
             leader: lead.leader.clone().filter(|_| !self.state.is_final()),
@@ -140,7 +140,7 @@ pub(super) fn changed(leads: &mut Leads, name: &MeetingName, new: Lead) {
 
 /// An instance has left, or begins anew: it leads nothing.
 pub(super) fn left(leads: &mut Leads, instance: &InstanceId, at: Millis) {
-    let gone = Author::Instance(instance.clone());
+    let gone = Leader::Instance(instance.clone());
     for lead in leads.values_mut().filter(|lead| lead.leader.as_ref() == Some(&gone)) {
         (lead.leader, lead.since) = (None, at);
     }

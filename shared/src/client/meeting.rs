@@ -39,18 +39,19 @@ impl Client {
         self.all(&of(run, "/leads")).await
     }
 
-    /// Waits until the user of this client leads, or renews its lead, for so many seconds. The problem
+    /// Waits until a program of this client's user leads, or keeps its lead, for so many seconds. The problem
     /// `wait_timeout` says that it does not lead yet.
     pub async fn lead(
         &self,
         run: &str,
         name: &MeetingName,
+        program: &MeetingName,
         seconds: u64,
         ignore_abort: bool,
         within: Duration,
     ) -> Result<LeadInfo, ClientError> {
         let ask = |timeout| {
-            let request = LeadRequest { seconds, timeout, ignore_abort };
+            let request = LeadRequest { program: program.clone(), seconds, timeout, ignore_abort };
             (of(run, &format!("/leads/{name}")), json(&request))
         };
         self.held(within, Method::POST, &ask).await

@@ -3,11 +3,10 @@
 mod replaced;
 
 use slipstream_shared::{
-    event::Author,
     event::Event,
     id::{InstanceId, RunId},
     link::{Change, Down, RefusedCode, Reply, Up},
-    meeting::{MeetingName, Parties},
+    meeting::{Leader, MeetingName, Parties},
     plan::Plan,
     state::RunState,
 };
@@ -258,7 +257,7 @@ async fn one_leads_at_a_time_and_each_with_a_larger_number() {
     machines.ask(0, true).await;
     machines.ask(1, false).await;
     assert_eq!(machines.answers(0), [Reply::Lead { number: Some(1), leader: None }], "the same, asked again");
-    let first = Some(Author::Instance(machines.links[0].0.clone()));
+    let first = Some(Leader::Instance(machines.links[0].0.clone()));
     assert_eq!(machines.answers(1), [Reply::Lead { number: None, leader: first }]);
     machines.resign(0, 1).await;
     machines.resign(0, 2).await;
@@ -301,7 +300,7 @@ async fn the_lead_of_a_silent_machine_goes_to_the_next_and_it_waits_behind_when_
     let handle = machines.site.handle(machines.run).await;
     let lead = &handle.leads().await.expect("read")[0];
     assert!(
-        lead.silent && lead.leader == Some(Author::Instance(machines.links[0].0.clone())),
+        lead.silent && lead.leader == Some(Leader::Instance(machines.links[0].0.clone())),
         "it leads while nobody else asks"
     );
     machines.ask(1, true).await;
@@ -349,27 +348,29 @@ async fn the_end_of_the_run_ends_waits_for_barriers_and_leads() {
 async fn a_program_leads_for_as_long_as_it_says_and_stands_in_line_like_machines() {
     let mut machines = Machines::new(2).await;
     let handle = machines.site.handle(machines.run).await;
-    let lead = handle.lead(ann(), &name("l"), 60, false).await.expect("it is vacant");
-    assert_eq!((lead.number, &lead.leader), (1, &Some(ann())));
+    let program = |text: &str| text.parse::<Leader>().expect("valid");
+    let nightly = program("user:ann/nightly");
+    let lead = handle.lead(nightly.clone(), &name("l"), 60, false).await.expect("it is vacant");
+    assert_eq!((lead.number, &lead.leader), (1, &Some(nightly.clone())));
     machines.ask(0, true).await;
     assert_eq!(machines.numbers(), []);
     tokio::time::sleep(std::time::Duration::from_secs(50)).await;
-    let kept = handle.lead(ann(), &name("l"), 60, false).await.expect("it leads");
+    let kept = handle.lead(nightly, &name("l"), 60, false).await.expect("it leads");
     assert_eq!((kept.number, kept.since), (1, lead.since), "the same leader, no other number");
     tokio::time::sleep(std::time::Duration::from_secs(50)).await;
     machines.say(0, Up::Heartbeat).await;
     assert_eq!(machines.numbers(), [], "it has asked again in time");
 
-    // Whoever waits gets it when that time is over, and the program stands behind.
-    let bob: Author = "user:bob".parse().expect("valid");
+    // Whoever waits gets it when that time is over; another program of the same user stands behind.
+    let weekly = program("user:ann/weekly");
     let (name, other) = (name("l"), machines.site.handle(machines.run).await);
     let mut waiting = tokio::task::JoinSet::new();
-    waiting.spawn(async move { other.lead(bob, &name, 30, false).await });
+    waiting.spawn(async move { other.lead(weekly, &name, 30, false).await });
     tokio::time::sleep(std::time::Duration::from_secs(11)).await;
     assert_eq!(machines.numbers(), [(0, 2)]);
     machines.resign(0, 1).await;
     let lead = waiting.join_next().await.expect("it waits").expect("no panic").expect("its turn");
-    assert_eq!((lead.number, lead.leader.map(|l| l.to_string())), (3, Some("user:bob".to_owned())));
+    assert_eq!((lead.number, lead.leader.map(|l| l.to_string())), (3, Some("user:ann/weekly".to_owned())));
     assert_eq!(lead.until, Some(lead.since + std::time::Duration::from_secs(30)));
     tokio::time::sleep(std::time::Duration::from_secs(31)).await;
     assert_eq!(handle.leads().await.expect("read")[0].leader, None, "nobody has asked for it again");

@@ -32,7 +32,7 @@ async fn the_lead_of_a_machine_that_is_replaced_passes_on_before_it_is_gone() {
     machines.lose_first().await;
     assert_eq!(machines.numbers(), [(1, 2)], "a larger number");
     let leads = machines.site.load(machines.run).await.lead_infos();
-    assert_eq!((leads.len(), leads[0].leader.clone()), (1, Some(Author::Instance(machines.links[1].0.clone()))));
+    assert_eq!((leads.len(), leads[0].leader.clone()), (1, Some(Leader::Instance(machines.links[1].0.clone()))));
 }
 
 #[tokio::test(start_paused = true)]
