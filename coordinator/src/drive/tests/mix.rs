@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use slipstream_shared::{
-    api::{OperationInfo, OperationStatus},
+    api::OperationStatus,
     event::Event,
     id::{InstanceId, RunId},
     link::Up,
@@ -55,15 +55,6 @@ fn web(index: u32) -> InstanceId {
     format!("web.{index}").parse().expect("valid")
 }
 
-async fn over(site: &Site, run: RunId, number: u32) -> OperationInfo {
-    site.wait_until(run, |d| {
-        let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
-        ended && d.summary.state == RunState::Ready
-    })
-    .await;
-    site.handle(run).await.operation(number).await.expect("remembered")
-}
-
 /// Takes the machine of an instance away once the instance has begun the script of that number.
 async fn lose(site: &Site, run: RunId, index: u32, script: fn(u32) -> bool) {
     let id = web(index);
@@ -105,7 +96,7 @@ async fn one_that_is_lost_while_it_comes_is_replaced_and_the_operation_succeeds(
     let handle = site.handle(run).await;
     handle.operate(ann(), to(2, &[]), None).await.expect("accepted");
     lose(&site, run, 2, |_| true).await;
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!(done.status, OperationStatus::Succeeded, "{done:?}");
     assert_eq!((attempts(&site, run, 2).await, site.cloud.machines()), (2, 2));
     let hooks: Vec<_> = done.tasks.iter().map(|t| (t.instance.to_string(), t.status.as_str())).collect();
@@ -125,7 +116,7 @@ async fn killed_after_any_record_one_that_is_lost_while_it_comes_is_replaced() {
         site.die_after(i64::MAX);
         site.handle(run).await.operate(ann(), to(2, &[]), Some(7)).await.expect("the same");
         lose(&site, run, 2, |_| true).await;
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
         assert_eq!((attempts(&site, run, 2).await, site.cloud.machines()), (2, 2), "killed after record {point}");
         if !died {
@@ -141,7 +132,7 @@ async fn one_that_leaves_is_not_replaced() {
     let handle = site.handle(run).await;
     handle.operate(ann(), to(1, &["web.2"]), None).await.expect("accepted");
     lose(&site, run, 2, |index| index > 0).await;
-    over(&site, run, 1).await;
+    site.over(run, 1).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!((attempts(&site, run, 2).await, site.cloud.machines()), (1, 1));
     let detail = handle.detail().await.expect("read");
@@ -155,7 +146,7 @@ async fn one_that_is_being_replaced_can_be_removed_and_keeps_its_address_to_itse
     vanish(&site, run, 1).await;
     until_gone(&site, run, 1).await;
     handle.operate(ann(), to(4, &[]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
     site.wait_until(run, |d| d.summary.ready == 4).await;
     let loaded = site.load(run).await;
     let ordinals: BTreeSet<u32> = loaded.instances.values().map(|i| i.ordinal).collect();
@@ -164,7 +155,7 @@ async fn one_that_is_being_replaced_can_be_removed_and_keeps_its_address_to_itse
     vanish(&site, run, 2).await;
     until_gone(&site, run, 2).await;
     handle.operate(ann(), to(3, &["web.2"]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded);
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(site.cloud.machines(), 3, "it does not come back");
     handle.terminate(ann()).await.expect("accepted");
@@ -177,7 +168,7 @@ async fn a_hook_of_a_machine_that_is_replaced_has_failed_and_holds_nothing_up() 
     let handle = site.handle(run).await;
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
     lose(&site, run, 2, |index| index > 0).await;
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     let why = "Failed running 'on_vm_add' script on 'web.2': its machine was lost and is replaced";
     assert_eq!(done.failure.as_deref(), Some(why));
     site.wait_until(run, |d| d.summary.ready == 3).await;
@@ -195,7 +186,7 @@ async fn steps_that_are_run_again_do_not_hold_up_the_machine_that_replaces_their
     let asked = Asked::Update { module: next.module.clone(), plan: Some(Box::new(next)) };
     handle.operate(ann(), asked, None).await.expect("accepted");
     lose(&site, run, 2, |index| index > 0).await;
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     let why = "Failed running 'deploy' script on 'web.2': its machine was lost and is replaced";
     assert_eq!(done.failure.as_deref(), Some(why));
     site.wait_until(run, |d| d.summary.ready == 2).await;
@@ -207,7 +198,7 @@ async fn one_that_was_stopped_is_not_replaced_when_it_vanishes() {
     let (site, run) = up(replacing(2), Script::Succeed).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), Asked::Stop { instances: vec![web(1)] }, None).await.expect("accepted");
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!((attempts(&site, run, 1).await, site.cloud.machines()), (1, 2), "nor is it silent");
     vanish(&site, run, 1).await;
@@ -236,11 +227,11 @@ async fn a_machine_that_boots_slowly_after_a_reboot_is_not_replaced_unless_it_ne
     assert_eq!(attempts(&site, run, 1).await, 1, "five minutes are not too long for a boot");
     let link = handle.attach(&web(1), 1, "k").await.expect("attached");
     link.up(Up::Do { op: 9, change: slipstream_shared::link::Change::Ready }).await.expect("sent");
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
 
     handle.operate(ann(), reboot, None).await.expect("accepted");
     drop(link);
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Failed);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Failed);
     site.wait_until(run, |d| d.nodes[0].attempt == 2).await;
 }
 
@@ -262,7 +253,7 @@ async fn made_up_secrets_stay_with_an_instance_and_later_ones_have_their_own() {
     handle.operate(ann(), to(2, &[]), None).await.expect("accepted");
     let second = token(2).await;
     assert!(second.len() == 24 && second != first);
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
     let events = site.events(run).await;
     let place = |what: &dyn Fn(&Event) -> bool| events.iter().position(|r| what(&r.event)).expect("it happened");
     let (own, two) = (key("web.2:token"), web(2));
@@ -329,7 +320,7 @@ async fn killed_after_any_record_a_launch_that_fails_leaves_as_many_machines_as_
         site.die_after(i64::MAX);
         let handle = site.handle(run).await;
         handle.operate(ann(), asked, Some(7)).await.expect("the same");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         // Where the refusal was not recorded the launch was tried again, and the cloud had room then.
         let expected = if done.status == OperationStatus::Succeeded { 3 } else { 2 };
         let summary = handle.detail().await.expect("read").summary;
@@ -351,7 +342,7 @@ async fn an_abort_during_an_operation_collects_reports_once_more() {
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
     site.wait_for(run, RunState::Provisioning).await;
     handle.abort(ann(), "enough".into()).await.expect("aborted");
-    over(&site, run, 1).await;
+    site.over(run, 1).await;
     let events = site.events(run).await;
     let aborted = events.iter().position(|r| matches!(r.event, Event::AbortRaised { .. })).expect("on record");
     let reports = |part: &[slipstream_shared::event::Record]| {

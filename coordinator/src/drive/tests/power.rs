@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use slipstream_shared::{
-    api::{OperationInfo, OperationStatus},
+    api::OperationStatus,
     event::Event,
     id::{InstanceId, RunId},
     operation::Asked,
@@ -37,15 +37,6 @@ async fn up(count: u32) -> (Site, RunId) {
     (site, run)
 }
 
-async fn over(site: &Site, run: RunId, number: u32) -> OperationInfo {
-    site.wait_until(run, |d| {
-        let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
-        ended && d.summary.state == RunState::Ready
-    })
-    .await;
-    site.handle(run).await.operation(number).await.expect("remembered")
-}
-
 async fn milestones(site: &Site, run: RunId) -> Vec<Milestone> {
     site.handle(run).await.detail().await.expect("read").nodes.iter().map(|n| n.milestone).collect()
 }
@@ -56,7 +47,7 @@ async fn a_stopped_run_is_neither_silent_nor_gone_and_starts_with_all_it_had() {
     let handle = site.handle(run).await;
     handle.set(ann(), super::key("web.1:greeting"), Some("kept".into())).await.expect("set");
     handle.operate(ann(), stop(&[]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
     assert_eq!(milestones(&site, run).await, [Milestone::Stopped, Milestone::Stopped]);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let detail = handle.detail().await.expect("read");
@@ -65,10 +56,10 @@ async fn a_stopped_run_is_neither_silent_nor_gone_and_starts_with_all_it_had() {
     assert_eq!(site.cloud.machines(), 2);
 
     handle.operate(ann(), start(&["web.1"]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded);
     assert_eq!(milestones(&site, run).await, [Milestone::Ready, Milestone::Stopped]);
     handle.operate(ann(), start(&[]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 3).await.touch, named(&["web.2"]), "the other one runs already");
+    assert_eq!(site.over(run, 3).await.touch, named(&["web.2"]), "the other one runs already");
     let greeting = handle.parameter(&super::key("web.1:greeting")).await.expect("there").value;
     assert_eq!(greeting.as_deref(), Some("kept"));
     let events = site.events(run).await;
@@ -79,10 +70,10 @@ async fn a_stopped_run_is_neither_silent_nor_gone_and_starts_with_all_it_had() {
     assert_eq!(count(|e| matches!(e, Event::InstanceSilent { .. })), 0);
 
     handle.operate(ann(), Asked::Reboot { instances: named(&["web.2"]) }, None).await.expect("accepted");
-    let done = over(&site, run, 4).await;
+    let done = site.over(run, 4).await;
     assert_eq!((done.status, done.touch), (OperationStatus::Succeeded, named(&["web.2"])));
     handle.operate(ann(), stop(&[]), None).await.expect("accepted");
-    over(&site, run, 5).await;
+    site.over(run, 5).await;
     handle.terminate(ann()).await.expect("accepted");
     site.wait_for(run, RunState::Done).await;
     assert_eq!(site.cloud.machines(), 0, "stopped ones too");
@@ -99,17 +90,17 @@ async fn who_stops_machines_is_alone_and_a_cloud_that_refuses_is_told() {
     let count = [("web".parse().expect("valid"), 3)].into();
     let error = handle.operate(ann(), Asked::Scale { count, remove: vec![] }, None).await.expect_err("busy");
     assert_eq!(error.to_string(), format!("operation 1 of run {short} is under way: wait until it is over"));
-    over(&site, run, 1).await;
+    site.over(run, 1).await;
     let error = handle.operate(ann(), start(&["web.7"]), None).await.expect_err("unknown");
     assert_eq!(error.to_string(), "this run has no instance web.7");
     site.cloud.fail_power(CloudError::Permanent("its account is closed".into()));
     handle.operate(ann(), start(&["web.1"]), None).await.expect("accepted");
-    let done = over(&site, run, 2).await;
+    let done = site.over(run, 2).await;
     assert_eq!(done.failure.as_deref(), Some("web.1: its account is closed"));
     assert_eq!(milestones(&site, run).await, [Milestone::Stopped, Milestone::Stopped]);
     site.cloud.fail_power(CloudError::Transient("try later".into()));
     handle.operate(ann(), start(&[]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 3).await.status, OperationStatus::Succeeded, "tried again");
+    assert_eq!(site.over(run, 3).await.status, OperationStatus::Succeeded, "tried again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +112,7 @@ async fn killed_after_any_record_a_reboot_goes_on_where_it_was() {
         let died = tokio::join!(site.operate_somehow(run, asked.clone()), site.restart_when_dead()).1;
         site.die_after(i64::MAX);
         site.handle(run).await.operate(ann(), asked, Some(7)).await.expect("the same");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
         assert_eq!(milestones(&site, run).await, [Milestone::Ready; 2], "killed after record {point}");
         assert_eq!(site.cloud.machines(), 2, "killed after record {point}");

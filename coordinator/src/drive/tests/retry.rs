@@ -1,7 +1,7 @@
 //! Steps run again, on the fake cloud.
 
 use slipstream_shared::{
-    api::{OperationInfo, OperationStatus},
+    api::OperationStatus,
     event::Event,
     id::{InstanceId, RunId},
     operation::{Asked, FIRST_TASK, Work},
@@ -34,22 +34,13 @@ async fn failed(plan: Plan) -> (Site, RunId) {
     (site, run)
 }
 
-async fn over(site: &Site, run: RunId, number: u32) -> OperationInfo {
-    site.wait_until(run, |d| {
-        let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
-        ended && d.summary.state == RunState::Ready
-    })
-    .await;
-    site.handle(run).await.operation(number).await.expect("remembered")
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_failed_run_is_repaired_by_running_the_step_again() {
     let (site, run) = failed(two_steps(2)).await;
     let handle = site.handle(run).await;
     for (number, who) in (1..).zip(["web.1", "web.2"]) {
         handle.operate(ann(), again(who, "deploy", None), None).await.expect("accepted");
-        let done = over(&site, run, number).await;
+        let done = site.over(run, number).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "{done:?}");
     }
     let detail = handle.detail().await.expect("read");
@@ -70,7 +61,7 @@ async fn an_edited_script_is_on_record_and_its_failure_is_that_of_the_operation(
     site.wait_for(run, RunState::Ready).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), again("web.1", "deploy", Some("false")), None).await.expect("accepted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     let why = "Failed running 'deploy' script on 'web.1': exit code 1".to_owned();
     assert_eq!((done.status, done.failure), (OperationStatus::Failed, Some(why)));
     let detail = handle.detail().await.expect("read");
@@ -83,7 +74,7 @@ async fn an_edited_script_is_on_record_and_its_failure_is_that_of_the_operation(
     assert_eq!(script, Some(Text::Text("false".into())));
 
     handle.operate(ann(), again("web.1", "deploy", None), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded);
     assert_eq!(handle.detail().await.expect("read").summary.ready, 1);
 }
 
@@ -127,7 +118,7 @@ async fn who_was_removed_cannot_be_repaired() {
     let handle = site.handle(run).await;
     let count = [("web".parse().expect("valid"), 1)].into();
     handle.operate(ann(), Asked::Scale { count, remove: vec![] }, None).await.expect("accepted");
-    over(&site, run, 1).await;
+    site.over(run, 1).await;
     let gone: InstanceId = "web.2".parse().expect("valid");
     let error = handle.operate(ann(), again("web.2", "deploy", None), None).await.expect_err("gone");
     assert_eq!(error.to_string(), format!("{gone} has no machine that runs: it is gone, or not there yet"));
@@ -142,7 +133,7 @@ async fn killed_after_any_record_a_retry_goes_on_and_runs_nothing_twice() {
         let died = tokio::join!(site.operate_somehow(run, asked.clone()), site.restart_when_dead()).1;
         site.die_after(i64::MAX);
         site.handle(run).await.operate(ann(), asked, Some(7)).await.expect("the same");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
         let ended = |r: &slipstream_shared::event::Record| matches!(&r.event, Event::StepFinished { index, .. } if *index >= FIRST_TASK);
         assert_eq!(site.events(run).await.iter().filter(|r| ended(r)).count(), 2, "killed after record {point}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipstream_shared::{
-    api::{OperationInfo, OperationStatus},
+    api::OperationStatus,
     event::Event,
     id::{InstanceId, RunId},
     operation::{Asked, FIRST_TASK, Hook, SCALING_ACTION, SCALING_NODE, SCALING_VMS},
@@ -61,16 +61,6 @@ async fn up(plan: Plan) -> (Site, RunId) {
     (site, run)
 }
 
-/// Waits until an operation is over and the run Ready again.
-async fn over(site: &Site, run: RunId, number: u32) -> OperationInfo {
-    site.wait_until(run, |d| {
-        let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
-        ended && d.summary.state == RunState::Ready
-    })
-    .await;
-    site.handle(run).await.operation(number).await.expect("remembered")
-}
-
 async fn value(site: &Site, run: RunId, key: &str) -> String {
     let parameter = site.handle(run).await.parameter(&super::key(key)).await.expect("there");
     parameter.value.unwrap_or_default()
@@ -95,14 +85,14 @@ async fn a_run_grows_and_shrinks_and_its_hooks_know_who_came_and_went() {
     let handle = site.handle(run).await;
     let begun = handle.operate(ann(), to(4, &[]), None).await.expect("accepted");
     assert_eq!((begun.number, ids(&begun.add)), (1, vec!["web.3".into(), "web.4".into()]));
-    assert_eq!(over(&site, run, 1).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
     assert_eq!(value(&site, run, "web:ids").await, "1,2,3,4");
     assert_eq!(value(&site, run, "web:multiplicity").await, "4");
     assert_eq!(site.cloud.machines(), 4);
 
     let begun = handle.operate(ann(), to(1, &["web.1"]), None).await.expect("accepted");
     assert_eq!(ids(&begun.remove), ["web.1", "web.3", "web.4"], "who is named, then the highest");
-    let done = over(&site, run, 2).await;
+    let done = site.over(run, 2).await;
     assert_eq!(done.status, OperationStatus::Succeeded, "{done:?}");
     assert_eq!(value(&site, run, "web:ids").await, "2");
     assert_eq!(site.cloud.machines(), 1);
@@ -123,11 +113,11 @@ async fn a_run_grows_and_shrinks_and_its_hooks_know_who_came_and_went() {
 
     // A number is not used again, also from none.
     handle.operate(ann(), to(0, &[]), None).await.expect("accepted");
-    over(&site, run, 3).await;
+    site.over(run, 3).await;
     assert_eq!((site.cloud.machines(), value(&site, run, "web:ids").await), (0, String::new()));
     let begun = handle.operate(ann(), to(1, &[]), None).await.expect("accepted");
     assert_eq!(ids(&begun.add), ["web.5"]);
-    assert_eq!(over(&site, run, 4).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 4).await.status, OperationStatus::Succeeded);
     let summary = handle.detail().await.expect("read").summary;
     assert_eq!((summary.ready, summary.instances), (1, 1), "who went is not counted");
     handle.terminate(ann()).await.expect("accepted");
@@ -144,7 +134,7 @@ async fn several_operations_at_once_end_where_the_last_one_wants_and_each_machin
         handle.operate(ann(), to(count, &[]), None).await.expect("accepted");
     }
     for number in 1..=3 {
-        assert_eq!(over(&site, run, number).await.status, OperationStatus::Succeeded);
+        assert_eq!(site.over(run, number).await.status, OperationStatus::Succeeded);
     }
     assert_eq!(value(&site, run, "web:ids").await, "1,2");
     assert_eq!(site.cloud.machines(), 2);
@@ -170,7 +160,7 @@ async fn a_failed_launch_fails_the_operation_and_leaves_the_healthy_part() {
     site.cloud.fail_launch(Fault::Refuse(CloudError::Quota("2 of 2 VMs used".into())));
     let handle = site.handle(run).await;
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!(done.status, OperationStatus::Failed);
     let why = done.failure.expect("said");
     assert!(why.starts_with("cannot launch web.") && why.ends_with("quota reached: 2 of 2 VMs used"), "{why}");
@@ -181,7 +171,7 @@ async fn a_failed_launch_fails_the_operation_and_leaves_the_healthy_part() {
     let healthy = format!("web.{healthy}").replacen("web.1 ", "", 1);
     assert_eq!(ordered(&site, run).await, [("web.1".into(), "on_vm_add".into(), format!("vm_create|web|{healthy}"))]);
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
-    let done = over(&site, run, 2).await;
+    let done = site.over(run, 2).await;
     assert_eq!((ids(&done.add), done.status), (vec!["web.4".into()], OperationStatus::Succeeded));
 }
 
@@ -193,7 +183,7 @@ async fn a_failed_hook_fails_the_operation_not_the_run() {
         let (site, run) = up(plan).await;
         let handle = site.handle(run).await;
         handle.operate(ann(), to(count, &[]), None).await.expect("accepted");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         let who = if hook == Hook::PreRemove { "web.2" } else { "web.1" };
         let why = format!("Failed running '{}' script on '{who}': exit code 1", hook.name());
         assert_eq!((done.status, done.failure), (OperationStatus::Failed, Some(why)));
@@ -241,7 +231,7 @@ async fn what_makes_no_sense_or_comes_at_the_wrong_time_changes_nothing() {
     assert_eq!((begun.number, again.number), (1, 1));
     let reused = handle.operate(ann(), to(4, &[]), Some(1)).await.expect_err("another request");
     assert!(matches!(reused, RunError::Refused(Refused::Reused)), "{reused}");
-    over(&site, run, 1).await;
+    site.over(run, 1).await;
     handle.terminate(ann()).await.expect("accepted");
     assert!(refused(to(1, &[])).await.contains("is ending"), "while it ends");
     site.wait_for(run, RunState::Done).await;
@@ -255,13 +245,13 @@ async fn an_abort_ends_an_operation_and_gives_up_what_has_not_come() {
     let handle = site.handle(run).await;
     handle.operate(ann(), to(2, &[]), None).await.expect("accepted");
     handle.abort(ann(), "enough".into()).await.expect("aborted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!(done.failure.as_deref(), Some("the run was aborted: enough"));
     site.wait_until(run, |d| d.nodes.iter().any(|n| n.milestone == slipstream_shared::state::Milestone::Gone)).await;
     assert_eq!(site.cloud.machines(), 1);
     handle.cancel_abort(ann()).await.expect("taken back");
     handle.operate(ann(), to(2, &[]), None).await.expect("accepted");
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,7 +265,7 @@ async fn killed_after_any_record_an_operation_goes_on_where_it_was() {
         site.die_after(i64::MAX);
         // Whoever got no answer asks again.
         site.handle(run).await.operate(ann(), asked, Some(7)).await.expect("the same");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
         assert_eq!(value(&site, run, "web:ids").await, "2,3,4", "killed after record {point}");
         assert_eq!(site.cloud.machines(), 3, "killed after record {point}");

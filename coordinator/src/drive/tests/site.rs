@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use slipstream_shared::{
-    api::{RunDetail, RunSummary},
+    api::{OperationInfo, RunDetail, RunSummary},
     context::Context,
     event::{Event, Record, StepResult},
     id::{AttemptKey, RunId},
@@ -284,6 +284,16 @@ impl Site {
                 own.spawn(agent.live());
             }
         });
+    }
+
+    /// Waits until an operation is over and the run Ready again.
+    pub(super) async fn over(&self, run: RunId, number: u32) -> OperationInfo {
+        self.wait_until(run, |d| {
+            let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
+            ended && d.summary.state == RunState::Ready
+        })
+        .await;
+        self.handle(run).await.operation(number).await.expect("remembered")
     }
 
     /// Starts another coordinator when this one has died. False: it does not within some minutes.

@@ -1,7 +1,7 @@
 //! Updates to another version, on the fake cloud.
 
 use slipstream_shared::{
-    api::{OperationInfo, OperationStatus},
+    api::OperationStatus,
     event::Event,
     id::RunId,
     operation::{Asked, FIRST_TASK, Hook},
@@ -34,22 +34,13 @@ async fn up(count: u32) -> (Site, RunId) {
     (site, run)
 }
 
-async fn over(site: &Site, run: RunId, number: u32) -> OperationInfo {
-    site.wait_until(run, |d| {
-        let ended = d.operations.iter().any(|o| o.number == number && o.ended.is_some());
-        ended && d.summary.state == RunState::Ready
-    })
-    .await;
-    site.handle(run).await.operation(number).await.expect("remembered")
-}
-
 #[tokio::test(start_paused = true)]
 async fn steps_that_are_the_same_are_left_alone_and_those_behind_a_new_one_are_not() {
     let (site, run) = up(2).await;
     let handle = site.handle(run).await;
     let same = Plan { module: "test@2".into(), ..plan(2) };
     handle.operate(ann(), to(&same), None).await.expect("accepted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!((done.status, done.tasks.len(), done.touch.len()), (OperationStatus::Succeeded, 0, 0));
     assert_eq!(handle.detail().await.expect("read").summary.module, "test@2");
 
@@ -59,7 +50,7 @@ async fn steps_that_are_the_same_are_left_alone_and_those_behind_a_new_one_are_n
     let preview = handle.preview_operation(to(&longer)).await.expect("possible");
     assert_eq!(preview.notes, ["web: step `finish` is new"]);
     handle.operate(ann(), to(&longer), None).await.expect("accepted");
-    let done = over(&site, run, 2).await;
+    let done = site.over(run, 2).await;
     let steps: Vec<&str> = done.tasks.iter().map(|t| t.step.as_str()).collect();
     assert_eq!((done.status, steps), (OperationStatus::Succeeded, vec!["finish", "finish"]));
     let detail = handle.detail().await.expect("read");
@@ -83,7 +74,7 @@ async fn a_node_that_is_no_longer_there_goes_and_its_hooks_run() {
     let preview = handle.preview_operation(to(&one)).await.expect("possible");
     assert_eq!(preview.notes, ["db: the node is no longer there"]);
     handle.operate(ann(), to(&one), None).await.expect("accepted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!(done.status, OperationStatus::Succeeded, "{done:?}");
     let ran: Vec<_> = done.tasks.iter().map(|t| (t.instance.to_string(), t.step.as_str(), t.status.as_str())).collect();
     assert_eq!(ran, [("db.1".into(), "pre_remove", "succeeded")]);
@@ -97,11 +88,11 @@ async fn a_step_that_fails_in_its_new_form_fails_the_update_not_the_run() {
     let (site, run) = up(1).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), to(&next(1, "false")), None).await.expect("accepted");
-    let done = over(&site, run, 1).await;
+    let done = site.over(run, 1).await;
     assert_eq!(done.failure.as_deref(), Some("Failed running 'deploy' script on 'web.1': exit code 1"));
     assert_eq!(handle.detail().await.expect("read").summary.abort, None);
     handle.operate(ann(), to(&plan(1)), None).await.expect("back to what it was");
-    assert_eq!(over(&site, run, 2).await.status, OperationStatus::Succeeded);
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded);
     assert_eq!(handle.detail().await.expect("read").summary.ready, 1);
 }
 
@@ -114,7 +105,7 @@ async fn killed_after_any_record_an_update_goes_on_where_it_was() {
         let died = tokio::join!(site.operate_somehow(run, asked.clone()), site.restart_when_dead()).1;
         site.die_after(i64::MAX);
         site.handle(run).await.operate(ann(), asked, Some(7)).await.expect("the same");
-        let done = over(&site, run, 1).await;
+        let done = site.over(run, 1).await;
         assert_eq!(done.status, OperationStatus::Succeeded, "killed after record {point}: {done:?}");
         assert_eq!(site.cloud.machines(), 3, "killed after record {point}");
         let ended = |r: &slipstream_shared::event::Record| matches!(&r.event, Event::StepFinished { index, .. } if *index >= FIRST_TASK);
