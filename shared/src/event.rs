@@ -3,14 +3,14 @@
 //! The same records are the coordinator's journal and what `GET /runs/{id}/events` streams. A new
 //! field needs a default; a meaning never changes under the same name.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{InstanceId, InvalidId},
+    id::InstanceId,
     link::RefusedCode,
     meeting::{Leader, MeetingName, Parties},
     operation::{Asked, Task},
@@ -18,6 +18,11 @@ use crate::{
     plan::Plan,
     state::{Failure, RunState},
 };
+
+mod author;
+mod step_result;
+
+pub use self::{author::Author, step_result::StepResult};
 
 /// One event with its number, time and author.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,19 +40,6 @@ pub struct Record {
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
-}
-
-/// Who caused an event: `system`, `user:alice`, or an instance such as `web.1`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub enum Author {
-    /// The coordinator itself.
-    System,
-    /// A person or program with an API token.
-    User(String),
-    /// The agent or a script in a machine of the run.
-    Instance(InstanceId),
 }
 
 /// What happened.
@@ -505,83 +497,6 @@ pub struct LeftBehind {
     /// The cloud's identifier; absent where the cloud never gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-}
-
-/// How a script ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StepResult {
-    /// Its exit code, unless a signal ended it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exit: Option<i32>,
-    /// The signal that ended it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signal: Option<i32>,
-    /// Why it could not be run or was ended, where the agent knows: `deadline`, `aborted`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// The last line of its standard error that is not blank, if it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_stderr: Option<String>,
-    /// How long it took, in milliseconds.
-    #[serde(default)]
-    pub millis: u64,
-}
-
-impl StepResult {
-    /// True when the script ended by itself with 0.
-    #[must_use]
-    pub fn succeeded(&self) -> bool {
-        self.exit == Some(0) && self.cause.is_none()
-    }
-}
-
-impl fmt::Display for StepResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.cause, self.exit, self.signal) {
-            (Some(cause), _, _) => f.write_str(cause)?,
-            (None, Some(code), _) => write!(f, "exit code {code}")?,
-            (None, None, Some(signal)) => write!(f, "signal {signal}")?,
-            (None, None, None) => f.write_str("did not run")?,
-        }
-        match &self.last_stderr {
-            Some(line) => write!(f, ": {line}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl FromStr for Author {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match text.strip_prefix("user:") {
-            Some(name) => Ok(Author::User(name.to_owned())),
-            None if text == "system" => Ok(Author::System),
-            None => text.parse().map(Author::Instance),
-        }
-    }
-}
-
-impl fmt::Display for Author {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Author::System => f.write_str("system"),
-            Author::User(name) => write!(f, "user:{name}"),
-            Author::Instance(instance) => instance.fmt(f),
-        }
-    }
-}
-
-impl TryFrom<String> for Author {
-    type Error = InvalidId;
-    fn try_from(text: String) -> Result<Self, InvalidId> {
-        text.parse()
-    }
-}
-
-impl From<Author> for String {
-    fn from(author: Author) -> String {
-        author.to_string()
-    }
 }
 
 #[cfg(test)]
