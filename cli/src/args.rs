@@ -13,7 +13,7 @@ use crate::{
     exit::{Exit, fail},
     group, lead, login, module,
     output::Format,
-    param, profile, run, ssh, ssh_key, token, up, user,
+    param, profile, run, share, ssh, ssh_key, token, up, user,
 };
 
 /// More of a file is not read: no value is as long.
@@ -83,6 +83,7 @@ pub(crate) enum Noun {
     #[command(subcommand)]
     Lead(lead::Command),
     Ssh(ssh::Command),
+    Share(share::Command),
     Login(login::Command),
     Logout(login::Logout),
     #[command(subcommand)]

@@ -21,6 +21,7 @@ mod password;
 mod profile;
 mod progress;
 mod run;
+mod share;
 mod source;
 mod ssh;
 mod ssh_key;
@@ -71,6 +72,7 @@ async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
         Noun::Barrier(command) => barrier::run(context, command).await,
         Noun::Lead(command) => lead::run(context, command).await,
         Noun::Ssh(command) => ssh::run(context, command).await,
+        Noun::Share(command) => share::of_module(context, command).await,
         Noun::Login(command) => login::login(context, command).await,
         Noun::Logout(_) => login::logout(context).await,
         Noun::User(command) => user::run(context, command).await,

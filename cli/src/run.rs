@@ -22,7 +22,7 @@ pub(crate) use self::{
     launch::{LaunchOptions, launch},
     show::results,
 };
-use crate::{args::duration, context::Context, exit::Exit};
+use crate::{args::duration, context::Context, exit::Exit, share::Granted};
 
 /// Launches, shows and ends runs
 #[derive(Debug, Subcommand)]
@@ -176,6 +176,15 @@ pub(crate) enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Shows or changes who may do what with a run: read, launch (its machines), edit, delete, manage, all, nothing
+    #[command(after_help = "Examples:\n  slipstream run share 1a2b3c4d\n  \
+        slipstream run share 1a2b3c4d --group ops=read,launch --everyone nothing")]
+    Share {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        granted: Granted,
+    },
     /// Says why a run is not where it is to be: what each machine lacks, since when, and until when
     #[command(after_help = "Example:\n  slipstream run why 1a2b3c4d")]
     Why {
@@ -270,6 +279,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Save { run, path } => save::run(context, &client, &run, path).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,
         Command::Terminate { runs, wait } => end::terminate(context, client, &runs, wait).await,
+        Command::Share { run, granted } => crate::share::of_run(context, &run, granted).await,
         Command::Why { run } => life::why(context, &client, &run).await,
         Command::Lease { run, within, end, never } => {
             life::lease(context, &client, &run, &life::request(within, end, never)).await

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     access::Access,
-    catalogue::Catalogue,
+    catalogue::Guarded,
     cloud::Connector,
     drive::{LaunchSecret, Runs},
     logs::{Logs, Reports},
@@ -26,7 +26,7 @@ pub struct App {
     /// Knows the tokens of launches.
     pub launches: LaunchSecret,
     /// Modules.
-    pub catalogue: Catalogue,
+    pub catalogue: Guarded,
     /// Runs.
     pub runs: Runs,
     /// Output of steps.

@@ -11,7 +11,7 @@ use crate::{
     agents, api,
     app::{App, Shared},
     backup::ADDRESS,
-    catalogue::Catalogue,
+    catalogue::Guarded,
     cloud::{self, CloudEnv, CloudError, Connector},
     config::{Config, StoreKind},
     drive::{LaunchSecret, Runs, Trust, World},
@@ -133,7 +133,7 @@ pub async fn start_with(
         launching: Semaphore::new(LAUNCHING),
     };
     let app = Arc::new(App {
-        catalogue: Catalogue::new(Arc::clone(&store)),
+        catalogue: Guarded::new(Arc::clone(&store)),
         runs: Runs::start(world).await?,
         launches: LaunchSecret::new(authority.secret()),
         logs: Logs::new(&config.data),

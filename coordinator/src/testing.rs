@@ -20,6 +20,7 @@ use rustls::{
 use serde_json::{Value, json};
 use slipstream_shared::{
     context::Context,
+    id::RunId,
     link::{EnrolRequest, OLDEST_PROTOCOL, PROTOCOL},
     plan::Plan,
 };
@@ -86,9 +87,7 @@ impl Harness {
             .launch("admin", plan(), vec!["test".to_owned()], vec!["ssh-ed25519 A me".to_owned()])
             .await
             .expect("launches");
-        let machine = self.machines.lock().await.recv().await.expect("a machine");
-        let context = Context::from_user_data(machine.user_data.as_bytes()).expect("a context");
-        assert_eq!(context.run, id);
+        let context = self.context_of(id).await;
         (runs.find(&id.to_string()).await.expect("there"), context)
     }
 
@@ -97,6 +96,23 @@ impl Harness {
         let mut client = self.open(self.coordinator.api_addr, "localhost", None).await.expect("connects");
         client.token = Some(self.coordinator.admin_token.clone());
         client
+    }
+
+    /// The context of the machine that a run launches.
+    pub(crate) async fn context_of(&self, run: RunId) -> Context {
+        let mut machines = self.machines.lock().await;
+        loop {
+            let machine = machines.recv().await.expect("a machine");
+            let context = Context::from_user_data(machine.user_data.as_bytes()).expect("a context");
+            if context.run == run {
+                return context;
+            }
+        }
+    }
+
+    /// A client of the API without a token, which may show a certificate.
+    pub(crate) async fn api_as(&self, identity: Option<(&KeyPair, &str)>) -> Client {
+        self.open(self.coordinator.api_addr, "localhost", identity).await.expect("connects")
     }
 
     /// A client of the agent port, with its certificate if it has one.

@@ -16,6 +16,7 @@ use crate::{
     operation::{Asked, Task},
     parameter::Key,
     plan::Plan,
+    sharing::Grants,
     state::{Failure, RunState},
 };
 
@@ -58,6 +59,14 @@ pub enum Event {
         /// Public keys that may log in to its machines by ssh.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ssh_keys: Vec<String>,
+        /// What others than its owner may do with it.
+        #[serde(default, skip_serializing_if = "Grants::is_empty")]
+        grants: Grants,
+    },
+    /// Others than its owner may do this from now on, and nothing else.
+    Shared {
+        /// All of it.
+        grants: Grants,
     },
     /// The run is in another state now.
     StateChanged {
@@ -461,6 +470,7 @@ impl Event {
             | Event::MachineGone { instance, .. } => Some(instance),
             Event::AbortRaised { instance, .. } => instance.as_ref(),
             Event::Accepted { .. }
+            | Event::Shared { .. }
             | Event::StateChanged { .. }
             | Event::ParameterSet { .. }
             | Event::SecretSet { .. }

@@ -74,3 +74,63 @@ async fn people_log_in_make_tokens_and_go() {
     done(&admin, "user delete ann", "");
     assert_eq!(run(&admin, "user add ann --no-password", "").0, 5, "the name is not given again");
 }
+
+const IMAGE: &str = "slipstream: 1\nkind: image\nname: ann/image\nnative: { processes: host }\nplatform: other\n";
+const COMPONENT: &str = "slipstream: 1\nkind: component\nname: ann/one\nimage: ann/image\ndeploy: |\n  true\n";
+
+#[tokio::test]
+async fn what_is_not_shared_is_not_there_and_what_is_shared_is_used_together() {
+    let coordinator = Coordinator::start(Options::default()).await;
+    let admin = coordinator.profile();
+    done(&admin, "group add devs", "");
+    for name in ["ann", "bob"] {
+        done(&admin, &format!("user add {name} --password-file -"), "correct horse\n");
+        done(&admin, &format!("group change devs --member {name}"), "");
+    }
+    let [ann, bob] = [fresh(&coordinator, "ann"), fresh(&coordinator, "bob")];
+    done(&ann, "login ann --password-file -", "correct horse\n");
+    done(&bob, "login bob --password-file -", "correct horse\n");
+    let folder = coordinator.data();
+    for (file, text) in [("image.yaml", IMAGE), ("one.yaml", COMPONENT)] {
+        fs::write(folder.join(file), text).expect("written");
+        done(&ann, &format!("module put {}", folder.join(file).display()), "");
+    }
+    let elsewhere = folder.join("elsewhere.yaml");
+    fs::write(&elsewhere, IMAGE.replace("ann/", "apps/")).expect("written");
+    let (code, _, err) = run(&ann, &format!("module put {}", elsewhere.display()), "");
+    assert!(code == 4 && err.contains("or save below `ann/`"), "{err}");
+
+    let mine = done(&ann, "run launch ann/one --wait -q -o json", "");
+    let mine: serde_json::Value = serde_json::from_str(&mine).expect("JSON");
+    let id = mine["id"].as_str().expect("an id").to_owned();
+    let short = &id[id.len() - 8..];
+    for line in ["run show", "run why", "param list", "run events", "run terminate", "run share"] {
+        for run_id in [short, &id, "01890a5d-ac96-774b-bcce-b302099a8057"] {
+            let (code, out, err) = run(&bob, &format!("{line} {run_id}"), "");
+            assert!(code == 3 && err.contains(&format!("there is no run `{run_id}`")), "{line}: {code} {out} {err}");
+        }
+    }
+    assert_eq!(run(&bob, "module show ann/one", "").0, 3);
+    assert!(!done(&bob, "run list", "").contains(short) && !done(&bob, "module list", "").contains("ann/"));
+
+    let shared = done(&ann, "share ann/one --group devs=launch", "");
+    assert!(shared.contains("group devs  read,launch"), "{shared}");
+    let (code, _, err) = run(&bob, "run launch ann/one", "");
+    assert!(code != 0 && err.contains("ann/image"), "what it builds on is not shared: {err}");
+    done(&ann, "share ann/image --group devs=launch", "");
+    done(&ann, "share ann/one --runs --group devs=read", "");
+    let his = done(&bob, "run launch ann/one --wait -q -o json", "");
+    assert!(his.contains("\"owner\": \"bob\""), "{his}");
+    let his: serde_json::Value = serde_json::from_str(&his).expect("JSON");
+    let his = his["id"].as_str().expect("an id").to_owned();
+    done(&ann, &format!("run show {his}"), "");
+    assert_eq!(run(&ann, &format!("run terminate {his}"), "").0, 4, "she may only look");
+
+    done(&ann, &format!("run share {id} --group devs=edit"), "");
+    done(&bob, &format!("param set {short} machine.1:statecustom hello"), "");
+    assert_eq!(run(&bob, &format!("run terminate {short}"), "").0, 4);
+    done(&ann, &format!("run share {id} --group devs=nothing"), "");
+    assert_eq!(run(&bob, &format!("run show {short}"), "").0, 3);
+    done(&ann, &format!("run terminate {short} --wait"), "");
+    done(&bob, &format!("run terminate {his} --wait"), "");
+}

@@ -11,6 +11,7 @@ mod groups;
 mod lockout;
 mod login;
 mod password;
+pub mod permission;
 pub mod token;
 mod tokens;
 mod users;

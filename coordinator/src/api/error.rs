@@ -199,6 +199,7 @@ impl From<RunError> for ApiError {
         let code = match &error {
             RunError::NotFound(_) => Code::RunNotFound,
             RunError::Ambiguous(_) => Code::RunAmbiguous,
+            RunError::Denied { .. } => Code::Denied,
             RunError::Refused(Refused::Reused) => Code::KeyReused,
             RunError::Refused(Refused::Busy(_)) => Code::Conflict,
             RunError::Refused(Refused::Changed { revision, .. }) => {
@@ -234,6 +235,7 @@ impl From<CatalogueError> for ApiError {
             CatalogueError::NotFound { .. } | CatalogueError::NoVersion { .. } => Code::ModuleNotFound,
             CatalogueError::Invalid { .. } => Code::InvalidModule,
             CatalogueError::Launch { .. } => Code::InvalidLaunch,
+            CatalogueError::Denied { .. } | CatalogueError::MayNotSave { .. } => Code::Denied,
             CatalogueError::Busy { .. } => Code::Conflict,
             CatalogueError::Store(cause) => return ApiError::from_store(cause),
             CatalogueError::Damaged { .. } => return ApiError::internal(&error),

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, header},
     response::{
@@ -21,9 +21,13 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{PathOf, QueryOf, header_text},
+    extract::{QueryOf, header_text},
 };
-use crate::{app::Shared, drive::EventFeed, seam::Seam};
+use crate::{
+    app::Shared,
+    drive::{EventFeed, RunHandle},
+    seam::Seam,
+};
 
 /// A quiet stream says this often that it lives, so that proxies and clients do not give it up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -41,13 +45,12 @@ pub(super) struct EventsQuery {
 /// `GET /api/v1/runs/{run}/events`
 pub(super) async fn stream(
     State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     QueryOf(query): QueryOf<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // A browser that reconnects repeats the URL it began with; the header tells how far it has come.
     let after = last_event_id(&headers)?.or(query.after).unwrap_or(0);
-    let run = app.runs.find(&run).await?;
     if !wants_page(&headers) {
         // Whoever comes back after the last event of all is not to wait for another.
         let detail = run.detail().await?;

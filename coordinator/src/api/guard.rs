@@ -12,6 +12,8 @@ use axum::{
     routing::MethodRouter,
 };
 
+use slipstream_shared::sharing::Right;
+
 use super::{
     error::{ApiError, Code},
     route::Needs,
@@ -20,6 +22,7 @@ use super::{
 use crate::{
     access::{AccessError, User, csrf, token},
     app::{App, Shared},
+    drive::{RunError, RunHandle},
 };
 
 /// Lets only those through to a handler who have what the route needs. The handler gets them as an extension.
@@ -37,7 +40,17 @@ async fn check(
     next: Next,
 ) -> Result<Response, ApiError> {
     let user = authenticate(&app, request.method(), request.headers())?;
-    allow(needs, &user, &path)?;
+    let part =
+        |name: &str| path.iter().find(|(key, _)| *key == name).map_or_else(String::new, |(_, value)| value.to_owned());
+    match needs {
+        Needs::Run(right) => {
+            let run = app.runs.find_for(&user, &part("run"), right).await?;
+            request.extensions_mut().insert(run);
+        }
+        Needs::Module(right) => app.catalogue.seen_by(&user).check(&part("path"), right).await?,
+        Needs::Nothing | Needs::Login => {}
+        Needs::Account | Needs::Oneself | Needs::Admin => about_accounts(needs, &user, part("user"))?,
+    }
     request.extensions_mut().insert(user);
     Ok(next.run(request).await)
 }
@@ -63,18 +76,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-fn allow(needs: Needs, user: &User, path: &RawPathParams) -> Result<(), ApiError> {
-    let part = |name: &str| path.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
-    if matches!(needs, Needs::Account | Needs::Oneself | Needs::Admin) && !user.scope.is_whole() {
+fn about_accounts(needs: Needs, user: &User, named: String) -> Result<(), ApiError> {
+    if !user.scope.is_whole() {
         return Err(ApiError::new(Code::Denied, "this token is limited: it is not good for that"));
     }
     match needs {
-        Needs::Nothing | Needs::Login | Needs::Account => Ok(()),
         Needs::Admin if !user.admin => Err(ApiError::new(Code::Denied, "only an administrator may do that")),
-        Needs::Oneself if !user.admin => match part("user") {
-            Some(name) if name == user.name => Ok(()),
-            name => Err(AccessError::NoUser(name.unwrap_or_default()).into()),
-        },
-        Needs::Admin | Needs::Oneself => Ok(()),
+        Needs::Oneself if !user.admin && named != user.name => Err(AccessError::NoUser(named).into()),
+        _ => Ok(()),
     }
+}
+
+/// Whether somebody may do more with a run than its route needs.
+pub(super) fn allow_run(user: &User, run: &RunHandle, right: Right) -> Result<(), ApiError> {
+    let denied = || RunError::Denied { run: run.id().short(), right };
+    if run.rights(user).has(right) { Ok(()) } else { Err(denied().into()) }
 }

@@ -11,6 +11,7 @@ use crate::{
     access::User,
     app::App,
     catalogue::LaunchOptions,
+    drive::Words,
     store::{Batch, StoreError, layout},
 };
 
@@ -48,8 +49,9 @@ pub(super) async fn launch(
     check_all(&ssh_keys)
         .map_err(|why| ApiError::new(Code::InvalidRequest, format!("with those of your account: {why}")))?;
     let options = LaunchOptions { default_cloud: only_cloud(app), ..options };
-    let prepared = app.catalogue.prepare(&request.module, &options).await?;
-    Ok(app.runs.launch_with(id, &user.name, prepared.plan, prepared.secrets, request.tags, ssh_keys).await?)
+    let prepared = app.catalogue.seen_by(user).prepare(&request.module, &options).await?;
+    let words = Words { owner: user.name.clone(), tags: request.tags, ssh_keys, grants: prepared.grants };
+    Ok(app.runs.launch_with(id, prepared.plan, prepared.secrets, words).await?)
 }
 
 /// Where there is no choice, nobody has to choose.

@@ -8,24 +8,23 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf},
+    extract::JsonBody,
 };
-use crate::{access::User, app::Shared, seam::Millis};
+use crate::{access::User, app::Shared, drive::RunHandle, seam::Millis};
 
 /// `GET /api/v1/runs/{run}/why`
-pub(super) async fn why(State(app): State<Shared>, PathOf(run): PathOf<String>) -> Result<Json<Why>, ApiError> {
-    Ok(Json(app.runs.find(&run).await?.why().await?))
+pub(super) async fn why(Extension(run): Extension<RunHandle>) -> Result<Json<Why>, ApiError> {
+    Ok(Json(run.why().await?))
 }
 
 /// `PUT /api/v1/runs/{run}/lease`
 pub(super) async fn set_lease(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     JsonBody(request): JsonBody<LeaseRequest>,
 ) -> Result<Json<RunDetail>, ApiError> {
     let seconds = seconds(&request, app.seam.now())?;
-    let run = app.runs.find(&run).await?;
     run.set_lease(Author::User(user.name), seconds).await?;
     Ok(Json(run.detail().await?))
 }
@@ -46,11 +45,9 @@ fn seconds(request: &LeaseRequest, now: Millis) -> Result<Option<u64>, ApiError>
 
 /// `POST /api/v1/runs/{run}/abandon`
 pub(super) async fn abandon(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let run = app.runs.find(&run).await?;
     run.abandon(Author::User(user.name)).await?;
     Ok(Json(run.detail().await?))
 }

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
     http::{HeaderValue, header},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     app::{App, Shared},
-    drive::EventFeed,
+    drive::{EventFeed, RunHandle},
     logs::{StepKey, StepLog},
 };
 
@@ -57,10 +57,11 @@ pub(super) struct ListQuery {
 /// `GET /api/v1/runs/{run}/logs/{instance}`
 pub(super) async fn list(
     State(app): State<Shared>,
-    PathOf((run, instance)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, instance)): PathOf<(String, String)>,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<Vec<LogInfo>>, ApiError> {
-    let detail = app.runs.find(&run).await?.detail().await?;
+    let detail = run.detail().await?;
     let info = find(&detail, &instance)?;
     let attempt = attempt(info, query.attempt)?;
     let sizes = app.logs.sizes(detail.summary.id, &info.instance, attempt).await;
@@ -77,10 +78,10 @@ pub(super) async fn list(
 /// `GET /api/v1/runs/{run}/logs/{instance}/{index}`
 pub(super) async fn show(
     State(app): State<Shared>,
-    PathOf((run, instance, index)): PathOf<(String, String, u32)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, instance, index)): PathOf<(String, String, u32)>,
     QueryOf(query): QueryOf<LogQuery>,
 ) -> Result<Response, ApiError> {
-    let run = app.runs.find(&run).await?;
     let detail = run.detail().await?;
     let info = find(&detail, &instance)?;
     let step = info.steps.iter().find(|step| step.index == index).ok_or_else(|| {
@@ -108,9 +109,9 @@ pub(super) async fn show(
 /// `GET /api/v1/runs/{run}/console/{instance}`
 pub(super) async fn console(
     State(app): State<Shared>,
-    PathOf((run, instance)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, instance)): PathOf<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let run = app.runs.find(&run).await?;
     let detail = run.detail().await?;
     let info = find(&detail, &instance)?;
     let missing = |why: &str| ApiError::new(Code::LogNotFound, format!("there is no console of {instance}: {why}"));

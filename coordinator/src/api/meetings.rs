@@ -12,17 +12,14 @@ use super::{
     extract::{JsonBody, PathOf},
     parameters::within,
 };
-use crate::{access::User, app::Shared};
+use crate::{access::User, app::Shared, drive::RunHandle};
 
 /// The longest time, in seconds, for which a program leads without asking again.
 const LONGEST_LEAD: u64 = 3600;
 
 /// `GET /api/v1/runs/{run}/barriers`
-pub(super) async fn barriers(
-    State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
-) -> Result<Json<Page<BarrierInfo>>, ApiError> {
-    Ok(Json(Page { items: app.runs.find(&run).await?.barriers().await?, next: None }))
+pub(super) async fn barriers(Extension(run): Extension<RunHandle>) -> Result<Json<Page<BarrierInfo>>, ApiError> {
+    Ok(Json(Page { items: run.barriers().await?, next: None }))
 }
 
 /// `POST /api/v1/runs/{run}/barriers/{name}`
@@ -31,10 +28,10 @@ pub(super) async fn barriers(
 pub(super) async fn meet(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, name)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, name)): PathOf<(String, String)>,
     JsonBody(request): JsonBody<BarrierRequest>,
 ) -> Result<Json<BarrierInfo>, ApiError> {
-    let run = app.runs.find(&run).await?;
     let name = read(&name)?;
     let what = || format!("barrier `{name}` did not open");
     let met = run.meet(Author::User(user.name), &name, request.count, request.ignore_abort);
@@ -42,11 +39,8 @@ pub(super) async fn meet(
 }
 
 /// `GET /api/v1/runs/{run}/leads`
-pub(super) async fn leads(
-    State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
-) -> Result<Json<Page<LeadInfo>>, ApiError> {
-    Ok(Json(Page { items: app.runs.find(&run).await?.leads().await?, next: None }))
+pub(super) async fn leads(Extension(run): Extension<RunHandle>) -> Result<Json<Page<LeadInfo>>, ApiError> {
+    Ok(Json(Page { items: run.leads().await?, next: None }))
 }
 
 /// `POST /api/v1/runs/{run}/leads/{name}`
@@ -55,10 +49,10 @@ pub(super) async fn leads(
 pub(super) async fn lead(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, name)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, name)): PathOf<(String, String)>,
     JsonBody(request): JsonBody<LeadRequest>,
 ) -> Result<Json<LeadInfo>, ApiError> {
-    let run = app.runs.find(&run).await?;
     let name = read(&name)?;
     if !(1..=LONGEST_LEAD).contains(&request.seconds) {
         let detail = format!("`seconds` is from 1 to {LONGEST_LEAD}: ask again before they are over to keep the lead");
@@ -72,11 +66,10 @@ pub(super) async fn lead(
 
 /// `DELETE /api/v1/runs/{run}/leads/{name}`
 pub(super) async fn end_lead(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, name)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, name)): PathOf<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
-    let run = app.runs.find(&run).await?;
     run.end_lead(Author::User(user.name), read(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -27,6 +27,7 @@ mod router;
 mod runs;
 mod save;
 mod session;
+mod sharing;
 mod tokens;
 mod update;
 mod users;
@@ -35,17 +36,19 @@ use slipstream_shared::{
     api::{
         AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeadRequest, LeaseRequest, LogInfo,
         ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail,
-        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
+        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, ShareRequest, SharingInfo, UpdateRequest,
+        WaitAnswer, WaitRequest, Why,
     },
     event::Record,
+    sharing::Right,
 };
 
 pub use self::router::router;
 use self::{
     error::Code::{
-        Aborted, Conflict, Denied, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue,
-        KeyReused, LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound, RevisionMismatch,
-        RunAmbiguous, RunEnded, RunNotFound, StorageFull, TooLarge, WaitTimeout,
+        Aborted, Conflict, Denied, GroupNotFound, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest,
+        InvalidValue, KeyReused, LogNotFound, MediaType, ModuleNotFound, ParameterNotFound, ReportNotFound,
+        RevisionMismatch, RunAmbiguous, RunEnded, RunNotFound, StorageFull, TooLarge, UserNotFound, WaitTimeout,
     },
     route::{Needs, Route},
 };
@@ -102,10 +105,30 @@ fn of_modules() -> Vec<Route> {
             .json::<Page<ModuleInfo>>(200, "A page of modules, without their source")
             .fails(&[InvalidRequest]),
         Route::get("/api/v1/modules/{*path}", "show_module", modules::show)
-            .needs(Needs::Login)
+            .needs(Needs::Module(Right::Read))
             .about("modules", "Shows a module: `path` for its latest version, `path@version` for another")
             .json::<ModuleInfo>(200, "The module with its source")
             .fails(&[ModuleNotFound, InvalidRequest]),
+        Route::get("/api/v1/sharing/{*path}", "show_module_sharing", sharing::of_module)
+            .needs(Needs::Module(Right::Read))
+            .about("modules", "Shows who may do what with a module")
+            .json::<SharingInfo>(200, "Who may do what")
+            .fails(&[ModuleNotFound, InvalidRequest]),
+        Route::patch("/api/v1/sharing/{*path}", "share_module", sharing::share_module)
+            .needs(Needs::Module(Right::Manage))
+            .about("modules", "Changes who may do what with a module, or with runs that are launched from it")
+            .takes::<ShareRequest>()
+            .json::<SharingInfo>(200, "Who may do what from now on")
+            .fails(&[
+                ModuleNotFound,
+                GroupNotFound,
+                UserNotFound,
+                Conflict,
+                InvalidRequest,
+                MediaType,
+                TooLarge,
+                StorageFull,
+            ]),
     ]
 }
 
@@ -125,44 +148,55 @@ fn of_runs() -> Vec<Route> {
             .json::<Page<RunSummary>>(200, "A page of runs")
             .fails(&[InvalidRequest]),
         Route::get("/api/v1/runs/{run}", "show_run", runs::show)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("runs", "Shows a run with its machines")
             .json::<RunDetail>(200, "The run")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::delete("/api/v1/runs/{run}", "terminate_run", runs::terminate)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Delete))
             .about("runs", "Asks for the end of a run: its machines are removed. Asking twice changes nothing")
             .empty(202, "It will end")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::get("/api/v1/runs/{run}/why", "why_run", life::why)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("runs", "Says why a run is not where it is to be: what each instance lacks, since when, until when")
             .json::<Why>(200, "The first milestone that each instance lacks")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::put("/api/v1/runs/{run}/lease", "set_lease", life::set_lease)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("runs", "Says how long a run lives: one of `seconds` from now, `end`, and `never`")
             .takes::<LeaseRequest>()
             .json::<RunDetail>(200, "The run with its new `lease_end`")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidValue, InvalidRequest, MediaType, TooLarge]),
         Route::post("/api/v1/runs/{run}/abandon", "abandon_run", life::abandon)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Delete))
             .about("runs", "Gives up on machines that cannot be removed: the run ends, and `left` says what it leaves")
             .json::<RunDetail>(200, "The run as it has ended")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded, Conflict]),
         Route::post("/api/v1/runs/{run}/abort", "abort_run", runs::abort)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("runs", "Aborts a run. The first reason counts")
             .takes::<AbortRequest>()
             .empty(204, "It is aborted")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidRequest, MediaType, TooLarge]),
         Route::delete("/api/v1/runs/{run}/abort", "cancel_abort", runs::cancel_abort)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("runs", "Takes the abort of a run back")
             .empty(204, "It is not aborted")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded]),
+        Route::get("/api/v1/runs/{run}/sharing", "show_run_sharing", sharing::of_run)
+            .needs(Needs::Run(Right::Read))
+            .about("runs", "Shows who may do what with a run")
+            .json::<SharingInfo>(200, "Who may do what")
+            .fails(&[RunNotFound, RunAmbiguous]),
+        Route::patch("/api/v1/runs/{run}/sharing", "share_run", sharing::share_run)
+            .needs(Needs::Run(Right::Manage))
+            .about("runs", "Changes who may do what with a run")
+            .takes::<ShareRequest>()
+            .json::<SharingInfo>(200, "Who may do what from now on")
+            .fails(&[RunNotFound, RunAmbiguous, GroupNotFound, InvalidRequest, MediaType, TooLarge]),
         Route::get("/api/v1/runs/{run}/events", "run_events", events::stream)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("runs", "What happened to a run: as a stream that goes on, or as a page if JSON is asked for")
             .query::<events::EventsQuery>()
             .header("Last-Event-ID", "Goes on after this number; `after` says the same")
@@ -188,7 +222,7 @@ fn of_operations() -> Vec<Route> {
     ];
     vec![
         Route::post("/api/v1/runs/{run}/scale", "scale_run", operations::scale)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Gives nodes other numbers of instances, or removes named instances")
             .header("Idempotency-Key", KEY)
             .takes::<ScaleRequest>()
@@ -196,7 +230,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/retry", "retry_run", operations::retry)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Runs the steps of an instance again, from one on; takes an abort back")
             .header("Idempotency-Key", KEY)
             .takes::<RetryRequest>()
@@ -204,7 +238,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/update", "update_run", update::update)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Updates a run to another version of its module: only what differs is touched")
             .header("Idempotency-Key", KEY)
             .takes::<UpdateRequest>()
@@ -226,7 +260,7 @@ fn of_operations() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::post("/api/v1/runs/{run}/stop", "stop_machines", operations::stop)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Powers machines off; disks, names and values stay")
             .header("Idempotency-Key", KEY)
             .takes::<PowerRequest>()
@@ -234,7 +268,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/start", "start_machines", operations::start)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Powers machines on again; done when they are ready")
             .header("Idempotency-Key", KEY)
             .takes::<PowerRequest>()
@@ -242,7 +276,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/reboot", "reboot_machines", operations::reboot)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Launch))
             .about("operations", "Powers machines off and on again; done when they are ready")
             .header("Idempotency-Key", KEY)
             .takes::<PowerRequest>()
@@ -250,7 +284,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/save", "save_run", save::save)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about(
                 "operations",
                 "Saves scripts that were edited for a retry, and have succeeded, as a version of the module",
@@ -271,7 +305,7 @@ fn of_operations() -> Vec<Route> {
                 StorageFull,
             ]),
         Route::get("/api/v1/runs/{run}/operations", "list_operations", operations::list)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("operations", "Lists what was asked of a run since it was Ready")
             .json::<Page<OperationInfo>>(200, "All of them, oldest first")
             .fails(&[RunNotFound, RunAmbiguous]),
@@ -282,18 +316,18 @@ fn of_parameters() -> Vec<Route> {
     const PATH: &str = "/api/v1/runs/{run}/parameters/{key}";
     vec![
         Route::get("/api/v1/runs/{run}/parameters", "list_parameters", parameters::list)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("parameters", "Lists the parameters of a run")
             .json::<Page<Parameter>>(200, "All of them, by key")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::get(PATH, "show_parameter", parameters::show)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("parameters", "Shows a parameter, or waits until it has a value")
             .query::<parameters::WaitQuery>()
             .json::<Parameter>(200, "The parameter; without `wait` it may have no value")
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, WaitTimeout, Aborted, RunEnded, InvalidRequest]),
         Route::put(PATH, "set_parameter", parameters::set)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("parameters", "Sets a parameter; with `if_revision`, only if nobody has written it meanwhile")
             .header("Idempotency-Key", "The same key again in this run, with the same value, changes nothing")
             .takes::<SetParameter>()
@@ -312,18 +346,18 @@ fn of_parameters() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::get("/api/v1/runs/{run}/parameters/{key}/history", "show_parameter_history", parameters::history)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("parameters", "Lists the last values a parameter had, at most 100")
             .json::<Page<ParameterWrite>>(200, "Its writes, newest first")
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, InvalidRequest]),
         Route::delete(PATH, "unset_parameter", parameters::unset)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("parameters", "Takes the value of a parameter away")
             .header("Idempotency-Key", "The same key again in this run changes nothing")
             .json::<Parameter>(200, "It has its default, or no value")
             .fails(&[RunNotFound, RunAmbiguous, ParameterNotFound, KeyReused, Aborted, RunEnded, InvalidRequest]),
         Route::post("/api/v1/runs/{run}/wait", "wait_for_conditions", parameters::wait)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("parameters", "Waits until conditions hold, all at the same time")
             .takes::<WaitRequest>()
             .json::<WaitAnswer>(200, "They held at one moment")
@@ -345,12 +379,12 @@ fn of_parameters() -> Vec<Route> {
 fn of_meetings() -> Vec<Route> {
     vec![
         Route::get("/api/v1/runs/{run}/barriers", "list_barriers", meetings::barriers)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("meetings", "Lists the barriers of a run with who has arrived")
             .json::<Page<BarrierInfo>>(200, "All of them, by name")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::post("/api/v1/runs/{run}/barriers/{name}", "wait_at_barrier", meetings::meet)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("meetings", "Waits until a barrier opens; with `count`, arrives there first")
             .takes::<BarrierRequest>()
             .json::<BarrierInfo>(200, "It is open")
@@ -366,12 +400,12 @@ fn of_meetings() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::get("/api/v1/runs/{run}/leads", "list_leads", meetings::leads)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("meetings", "Lists who leads, and since when")
             .json::<Page<LeadInfo>>(200, "All of them, by name")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::post("/api/v1/runs/{run}/leads/{name}", "lead", meetings::lead)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("meetings", "Waits until a program leads, or keeps its lead, for some seconds")
             .takes::<LeadRequest>()
             .json::<LeadInfo>(200, "It leads; the number is larger than that of any leader before")
@@ -387,7 +421,7 @@ fn of_meetings() -> Vec<Route> {
                 TooLarge,
             ]),
         Route::delete("/api/v1/runs/{run}/leads/{name}", "end_lead", meetings::end_lead)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Edit))
             .about("meetings", "Takes a lead away from its leader; who has waited longest gets it")
             .empty(204, "That one does not lead any more")
             .fails(&[RunNotFound, RunAmbiguous, InvalidValue, InvalidRequest]),
@@ -397,29 +431,29 @@ fn of_meetings() -> Vec<Route> {
 fn of_output() -> Vec<Route> {
     vec![
         Route::get("/api/v1/runs/{run}/logs/{instance}", "list_logs", logs::list)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("output", "Lists the steps of an instance with how much each has printed")
             .query::<logs::ListQuery>()
             .json::<Vec<LogInfo>>(200, "Its steps in order")
             .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/logs/{instance}/{index}", "show_log", logs::show)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("output", "What a step has printed, standard output and errors as they came")
             .query::<logs::LogQuery>()
             .media(200, "text/plain", "The output from `offset`")
             .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/reports", "list_reports", reports::list)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("output", "Lists the reports of a run")
             .json::<Page<ReportInfo>>(200, "All of them")
             .fails(&[RunNotFound, RunAmbiguous]),
         Route::get("/api/v1/runs/{run}/reports/{instance}", "show_report", reports::show)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("output", "The report of an instance")
             .media(200, "application/gzip", "A gzipped tar file")
             .fails(&[RunNotFound, RunAmbiguous, ReportNotFound, InvalidRequest]),
         Route::get("/api/v1/runs/{run}/console/{instance}", "show_console", logs::console)
-            .needs(Needs::Login)
+            .needs(Needs::Run(Right::Read))
             .about("output", "The end of what a machine has written to its console, where its cloud has that")
             .media(200, "text/plain", "The end of the console")
             .fails(&[RunNotFound, RunAmbiguous, InstanceNotFound, LogNotFound, InvalidRequest]),

@@ -39,7 +39,7 @@ pub(super) async fn save(
     QueryOf(query): QueryOf<SaveQuery>,
     YamlBody(text): YamlBody,
 ) -> Result<(StatusCode, Json<ModuleInfo>), ApiError> {
-    let stored = app.catalogue.put(&text, &user.name, &query.comment, app.seam.now()).await?;
+    let stored = app.catalogue.seen_by(&user).put(&text, &user.name, &query.comment, app.seam.now()).await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(stored.info())))
 }
@@ -47,9 +47,10 @@ pub(super) async fn save(
 /// `GET /api/v1/modules`
 pub(super) async fn list(
     State(app): State<Shared>,
+    Extension(user): Extension<User>,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<Page<ModuleInfo>>, ApiError> {
-    let mut all = app.catalogue.list(None).await?;
+    let mut all = app.catalogue.seen_by(&user).list(None).await?;
     all.retain(|(path, _)| path.starts_with(&query.prefix) && query.after.as_ref().is_none_or(|after| path > after));
     let more = all.len() > PAGE;
     all.truncate(PAGE);
@@ -60,7 +61,8 @@ pub(super) async fn list(
 /// `GET /api/v1/modules/{*path}`
 pub(super) async fn show(
     State(app): State<Shared>,
+    Extension(user): Extension<User>,
     PathOf(path): PathOf<String>,
 ) -> Result<Json<ModuleInfo>, ApiError> {
-    Ok(Json(app.catalogue.get(&path).await?.info()))
+    Ok(Json(app.catalogue.seen_by(&user).get(&path).await?.info()))
 }

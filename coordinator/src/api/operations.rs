@@ -2,7 +2,6 @@
 
 use axum::{
     Extension, Json,
-    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use slipstream_shared::{
@@ -13,91 +12,71 @@ use slipstream_shared::{
 
 use super::{
     error::ApiError,
-    extract::{JsonBody, PathOf, idempotency_key},
+    extract::{JsonBody, idempotency_key},
 };
-use crate::{
-    access::User,
-    app::{App, Shared},
-    run::request::number,
-};
+use crate::{access::User, drive::RunHandle, run::request::number};
 
 type Answer = Result<(StatusCode, Json<OperationInfo>), ApiError>;
 
 /// `POST /api/v1/runs/{run}/scale`
 pub(super) async fn scale(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(ScaleRequest { count, remove, dry_run }): JsonBody<ScaleRequest>,
 ) -> Answer {
-    operate(&app, user, &run, &headers, Asked::Scale { count, remove }, dry_run).await
+    operate(user, &run, &headers, Asked::Scale { count, remove }, dry_run).await
 }
 
 /// `POST /api/v1/runs/{run}/retry`
 pub(super) async fn retry(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(RetryRequest { instance, from, script, dry_run }): JsonBody<RetryRequest>,
 ) -> Answer {
-    operate(&app, user, &run, &headers, Asked::Retry { instance, from, script }, dry_run).await
+    operate(user, &run, &headers, Asked::Retry { instance, from, script }, dry_run).await
 }
 
 /// `POST /api/v1/runs/{run}/stop`
 pub(super) async fn stop(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
 ) -> Answer {
-    operate(&app, user, &run, &headers, Asked::Stop { instances }, dry_run).await
+    operate(user, &run, &headers, Asked::Stop { instances }, dry_run).await
 }
 
 /// `POST /api/v1/runs/{run}/start`
 pub(super) async fn start(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
 ) -> Answer {
-    operate(&app, user, &run, &headers, Asked::Start { instances }, dry_run).await
+    operate(user, &run, &headers, Asked::Start { instances }, dry_run).await
 }
 
 /// `POST /api/v1/runs/{run}/reboot`
 pub(super) async fn reboot(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
 ) -> Answer {
-    operate(&app, user, &run, &headers, Asked::Reboot { instances }, dry_run).await
+    operate(user, &run, &headers, Asked::Reboot { instances }, dry_run).await
 }
 
 /// `GET /api/v1/runs/{run}/operations`
-pub(super) async fn list(
-    State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
-) -> Result<Json<Page<OperationInfo>>, ApiError> {
-    let items = app.runs.find(&run).await?.operations().await?;
+pub(super) async fn list(Extension(run): Extension<RunHandle>) -> Result<Json<Page<OperationInfo>>, ApiError> {
+    let items = run.operations().await?;
     Ok(Json(Page { items, next: None }))
 }
 
 /// Begins an operation, or only says what it would do.
-pub(super) async fn operate(
-    app: &App,
-    user: User,
-    run: &str,
-    headers: &HeaderMap,
-    asked: Asked,
-    dry_run: bool,
-) -> Answer {
+pub(super) async fn operate(user: User, run: &RunHandle, headers: &HeaderMap, asked: Asked, dry_run: bool) -> Answer {
     let op = idempotency_key(headers)?.map(number);
-    let run = app.runs.find(run).await?;
     if dry_run {
         return Ok((StatusCode::OK, Json(run.preview_operation(asked).await?)));
     }

@@ -9,11 +9,13 @@ use slipstream_shared::{
     api::{Page, Parameter, ParameterWrite, SetParameter, WaitAnswer, WaitRequest},
     event::Author,
     parameter::Key,
+    sharing::Right,
 };
 
 use super::{
     error::{ApiError, Code},
     extract::{JsonBody, PathOf, QueryOf, idempotency_key},
+    guard,
 };
 use crate::{
     access::User,
@@ -33,17 +35,14 @@ pub(super) struct WaitQuery {
     /// Go on waiting when the run is aborted
     #[serde(default)]
     ignore_abort: bool,
-    /// Show the value of a secret; only to the owner of the run, without `wait`, and on record
+    /// Show the value of a secret; only to those who may manage the run, without `wait`, and on record
     #[serde(default)]
     reveal: bool,
 }
 
 /// `GET /api/v1/runs/{run}/parameters`
-pub(super) async fn list(
-    State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
-) -> Result<Json<Page<Parameter>>, ApiError> {
-    let items = app.runs.find(&run).await?.parameters().await?;
+pub(super) async fn list(Extension(run): Extension<RunHandle>) -> Result<Json<Page<Parameter>>, ApiError> {
+    let items = run.parameters().await?;
     Ok(Json(Page { items, next: None }))
 }
 
@@ -53,15 +52,17 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, key)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, key)): PathOf<(String, String)>,
     QueryOf(query): QueryOf<WaitQuery>,
 ) -> Result<Json<Parameter>, ApiError> {
-    let (run, key) = find(&app, &run, &key).await?;
+    let key = read_key(&key)?;
     match query.wait {
         Some(_) if query.reveal => {
             return Err(ApiError::new(Code::InvalidRequest, "`reveal` and `wait` do not go together"));
         }
         None if query.reveal => {
+            guard::allow_run(&user, &run, Right::Manage)?;
             let value = run.reveal(&Author::User(user.name), &key).await?;
             return Ok(Json(Parameter { value, ..run.parameter(&key).await? }));
         }
@@ -77,10 +78,9 @@ pub(super) async fn show(
 /// Holds nothing but its wait, so it may be dropped when the client goes away.
 pub(super) async fn wait(
     State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     JsonBody(request): JsonBody<WaitRequest>,
 ) -> Result<Json<WaitAnswer>, ApiError> {
-    let run = app.runs.find(&run).await?;
     let what = || "the conditions did not hold".to_owned();
     within(&app, request.timeout, what, run.wait(request.conditions, request.ignore_abort)).await.map(Json)
 }
@@ -109,42 +109,40 @@ pub(super) async fn within<T>(
 
 /// `PUT /api/v1/runs/{run}/parameters/{key}`
 pub(super) async fn set(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, key)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, key)): PathOf<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<SetParameter>,
 ) -> Result<Json<Parameter>, ApiError> {
     let request = idempotency_key(&headers)?.map(number);
-    let (run, key) = find(&app, &run, &key).await?;
+    let key = read_key(&key)?;
     let write = Write { key, value: Some(body.value), if_revision: body.if_revision, request };
     Ok(Json(run.write(Author::User(user.name), write).await?))
 }
 
 /// `GET /api/v1/runs/{run}/parameters/{key}/history`
 pub(super) async fn history(
-    State(app): State<Shared>,
-    PathOf((run, key)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, key)): PathOf<(String, String)>,
 ) -> Result<Json<Page<ParameterWrite>>, ApiError> {
-    let (run, key) = find(&app, &run, &key).await?;
+    let key = read_key(&key)?;
     Ok(Json(Page { items: run.history(&key).await?, next: None }))
 }
 
 /// `DELETE /api/v1/runs/{run}/parameters/{key}`
 pub(super) async fn unset(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf((run, key)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, key)): PathOf<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Json<Parameter>, ApiError> {
     let request = idempotency_key(&headers)?.map(number);
-    let (run, key) = find(&app, &run, &key).await?;
+    let key = read_key(&key)?;
     let write = Write { key, value: None, if_revision: None, request };
     Ok(Json(run.write(Author::User(user.name), write).await?))
 }
 
-async fn find(app: &Shared, run: &str, key: &str) -> Result<(RunHandle, Key), ApiError> {
-    let run = app.runs.find(run).await?;
-    let key = Key::qualify(key, None).map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))?;
-    Ok((run, key))
+fn read_key(key: &str) -> Result<Key, ApiError> {
+    Key::qualify(key, None).map_err(|error| ApiError::new(Code::InvalidRequest, error.to_string()))
 }

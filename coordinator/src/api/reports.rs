@@ -1,7 +1,7 @@
 //! The reports of machines.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
     http::header,
@@ -17,14 +17,14 @@ use super::{
     error::{ApiError, Code},
     extract::PathOf,
 };
-use crate::app::Shared;
+use crate::{app::Shared, drive::RunHandle};
 
 /// `GET /api/v1/runs/{run}/reports`
 pub(super) async fn list(
     State(app): State<Shared>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
 ) -> Result<Json<Page<ReportInfo>>, ApiError> {
-    let run = app.runs.find(&run).await?.id();
+    let run = run.id();
     let items = app.reports.list(run).await.map_err(|error| ApiError::from_io(&error))?;
     Ok(Json(Page { items, next: None }))
 }
@@ -32,9 +32,10 @@ pub(super) async fn list(
 /// `GET /api/v1/runs/{run}/reports/{instance}`
 pub(super) async fn show(
     State(app): State<Shared>,
-    PathOf((run, instance)): PathOf<(String, String)>,
+    Extension(run): Extension<RunHandle>,
+    PathOf((_, instance)): PathOf<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let run = app.runs.find(&run).await?.id();
+    let run = run.id();
     let id: InstanceId = instance.parse().map_err(|error| ApiError::new(Code::InvalidRequest, format!("{error}")))?;
     let found = app.reports.open(run, &id).await.map_err(|error| ApiError::from_io(&error))?;
     let (file, size) = found.ok_or_else(|| {

@@ -8,6 +8,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use slipstream_shared::sharing::Right;
 
 use super::error::Code;
 use crate::app::Shared;
@@ -22,6 +23,10 @@ pub enum Needs {
     Nothing,
     /// A token. The handler shows and does only what its user may.
     Login,
+    /// This right to the run `{run}`. The handler gets the run as an extension.
+    Run(Right),
+    /// This right to the module `{path}`.
+    Module(Right),
     /// A token that is not limited: it is about users, groups or tokens.
     Account,
     /// The same, and `{user}` is who asks, or an administrator asks.

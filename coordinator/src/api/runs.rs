@@ -15,9 +15,9 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf, QueryOf, idempotency_key},
+    extract::{JsonBody, QueryOf, idempotency_key},
 };
-use crate::{access::User, app::Shared};
+use crate::{access::User, app::Shared, drive::RunHandle};
 
 /// How many runs a page has unless told.
 const PAGE: usize = 50;
@@ -54,12 +54,13 @@ pub(super) async fn launch(
 /// `GET /api/v1/runs`
 pub(super) async fn list(
     State(app): State<Shared>,
+    Extension(user): Extension<User>,
     QueryOf(query): QueryOf<ListQuery>,
 ) -> Result<Json<Page<RunSummary>>, ApiError> {
     let after = query.after.map(|after| after.parse()).transpose();
     let after = after.map_err(|error| ApiError::new(Code::InvalidRequest, format!("`after`: {error}")))?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
-    let mut items = app.runs.list(after, limit + 1).await?;
+    let mut items = app.runs.list_for(&user, after, limit + 1).await?;
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|run| run.id.to_string());
@@ -67,41 +68,38 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/runs/{run}`
-pub(super) async fn show(State(app): State<Shared>, PathOf(run): PathOf<String>) -> Result<Json<RunDetail>, ApiError> {
-    Ok(Json(app.runs.find(&run).await?.detail().await?))
+pub(super) async fn show(Extension(run): Extension<RunHandle>) -> Result<Json<RunDetail>, ApiError> {
+    Ok(Json(run.detail().await?))
 }
 
 /// `DELETE /api/v1/runs/{run}`
 pub(super) async fn terminate(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
 ) -> Result<StatusCode, ApiError> {
-    app.runs.find(&run).await?.terminate(Author::User(user.name)).await?;
+    run.terminate(Author::User(user.name)).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 /// `POST /api/v1/runs/{run}/abort`
 pub(super) async fn abort(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     JsonBody(request): JsonBody<AbortRequest>,
 ) -> Result<StatusCode, ApiError> {
     let reason = request.reason.trim();
     if reason.is_empty() || reason.len() > MAX_REASON {
         return Err(ApiError::new(Code::InvalidRequest, format!("a reason has 1 to {MAX_REASON} bytes")));
     }
-    app.runs.find(&run).await?.abort(Author::User(user.name), reason.to_owned()).await?;
+    run.abort(Author::User(user.name), reason.to_owned()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /api/v1/runs/{run}/abort`
 pub(super) async fn cancel_abort(
-    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
 ) -> Result<StatusCode, ApiError> {
-    app.runs.find(&run).await?.cancel_abort(Author::User(user.name)).await?;
+    run.cancel_abort(Author::User(user.name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

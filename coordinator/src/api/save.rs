@@ -9,18 +9,18 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf},
+    extract::JsonBody,
 };
-use crate::{access::User, app::Shared, run::executed::Executed};
+use crate::{access::User, app::Shared, drive::RunHandle, run::executed::Executed};
 
 /// `POST /api/v1/runs/{run}/save`
 pub(super) async fn save(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     JsonBody(SaveRequest { path }): JsonBody<SaveRequest>,
 ) -> Result<(StatusCode, Json<SavedModule>), ApiError> {
-    let run = app.runs.find(&run).await?;
+    let catalogue = app.catalogue.seen_by(&user);
     let (plan, executed) = (run.plan().await?, run.executed().await?);
     let (own, others): (Vec<Executed>, Vec<Executed>) = executed.into_iter().partition(|e| e.origin == plan.module);
     let name = |e: &Executed| format!("{}: {} (of {})", e.node, e.step, e.origin);
@@ -34,7 +34,7 @@ pub(super) async fn save(
         };
         return Err(ApiError::new(Code::InvalidValue, detail));
     }
-    let mut source = app.catalogue.get(&plan.module).await?.source;
+    let mut source = catalogue.get(&plan.module).await?.source;
     let refused = |why: String| ApiError::new(Code::InvalidValue, format!("cannot save {}: {why}", plan.module));
     for edited in &own {
         let node = edited.node.to_string();
@@ -48,7 +48,7 @@ pub(super) async fn save(
         source = rewrite::replace(&source, &["name"], &path).map_err(refused)?;
     }
     let comment = format!("as executed by run {}", run.id().short());
-    let stored = app.catalogue.put(&source, &user.name, &comment, app.seam.now()).await?;
+    let stored = catalogue.put(&source, &user.name, &comment, app.seam.now()).await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(SavedModule { module: stored.info(), saved: own.iter().map(name).collect(), left })))
 }

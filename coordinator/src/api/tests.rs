@@ -1,4 +1,5 @@
 mod people;
+mod sweep;
 
 use std::time::Duration;
 

@@ -12,51 +12,53 @@ use slipstream_shared::{
 
 use super::{
     error::{ApiError, Code},
-    extract::{JsonBody, PathOf},
+    extract::JsonBody,
     operations::operate,
 };
 use crate::{
     access::User,
-    app::{App, Shared},
-    catalogue::LaunchOptions,
+    app::Shared,
+    catalogue::{Catalogue, LaunchOptions},
+    drive::RunHandle,
 };
 
 /// `POST /api/v1/runs/{run}/update`
 pub(super) async fn update(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
-    PathOf(run): PathOf<String>,
+    Extension(run): Extension<RunHandle>,
     headers: HeaderMap,
     JsonBody(UpdateRequest { module, dry_run }): JsonBody<UpdateRequest>,
 ) -> Result<(axum::http::StatusCode, Json<OperationInfo>), ApiError> {
-    let old = app.runs.find(&run).await?.plan().await?;
+    let old = run.plan().await?;
+    let catalogue = app.catalogue.seen_by(&user);
     let path = |reference: &str| reference.split('@').next().unwrap_or_default().to_owned();
     if path(&module) != path(&old.module) {
         let detail = format!("the run is of {}: it is updated to versions of that, not to {module}", path(&old.module));
         return Err(ApiError::new(Code::InvalidValue, detail));
     }
-    let plan = resolve(&app, &module, &old).await?;
+    let plan = resolve(&catalogue, &module, &old).await?;
     let asked = Asked::Update { module, plan: Some(Box::new(plan)) };
-    operate(&app, user, &run, &headers, asked, dry_run).await
+    operate(user, &run, &headers, asked, dry_run).await
 }
 
 /// The plan of a version, each node where it is, with the values that were chosen at the launch.
-async fn resolve(app: &App, module: &str, old: &Plan) -> Result<Plan, ApiError> {
+async fn resolve(catalogue: &Catalogue, module: &str, old: &Plan) -> Result<Plan, ApiError> {
     let somewhere = old.nodes.values().next().map(|n| n.cloud.clone()).unwrap_or_default();
     let defaults = chosen_options(old, old, &somewhere, BTreeMap::new());
-    let values = match app.catalogue.resolve(&old.module, &defaults).await {
+    let values = match catalogue.resolve(&old.module, &defaults).await {
         Ok(defaults) => values(old, Some(&defaults)),
         // An input without a default was chosen; which of the others were cannot be told then.
         Err(_) => values(old, None),
     };
     let cloud = [("*".to_owned(), somewhere.clone())].into();
     let everywhere = LaunchOptions { cloud, begun: true, ..LaunchOptions::default() };
-    let shape = match app.catalogue.resolve(module, &everywhere).await {
+    let shape = match catalogue.resolve(module, &everywhere).await {
         Ok(shape) => shape,
         Err(_) => old.clone(),
     };
     let options = chosen_options(old, &shape, &somewhere, values);
-    Ok(app.catalogue.resolve(module, &options).await?)
+    Ok(catalogue.resolve(module, &options).await?)
 }
 
 /// Nodes stay on their clouds; new ones go where the module says, else where the others are.

@@ -1,6 +1,6 @@
 //! Why the catalogue did not do what it was asked.
 
-use slipstream_shared::{id::InvalidId, module::Problem};
+use slipstream_shared::{id::InvalidId, module::Problem, sharing::Right};
 
 use super::MAX_COMMENT;
 use crate::store::StoreError;
@@ -29,6 +29,24 @@ pub enum CatalogueError {
         version: u32,
         /// The newest there is.
         newest: u32,
+    },
+    /// The asker may read it, but not do that with it.
+    #[error("you may not {right} `{path}`; ask its owner for that")]
+    Denied {
+        /// The module.
+        path: String,
+        /// What was asked for.
+        right: Right,
+    },
+    /// Says the same whether there is such a module or not.
+    #[error(
+        "you may not save a module at `{path}`: ask the owner of its project for the right to edit it, or save below `{author}/`"
+    )]
+    MayNotSave {
+        /// Where.
+        path: String,
+        /// Who.
+        author: String,
     },
     /// Something is wrong with the text of a module.
     #[error("{} {}", subject(module), count(problems))]

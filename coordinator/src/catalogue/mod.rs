@@ -4,12 +4,15 @@
 //! there is one way from text to meaning. Versions never change. `modules/<path>` names the newest: a save
 //! expects it as it was read, so of two that save at once the second looks again.
 //!
+//! `modules/<path>` says as well who may do what with the module (`sharing`).
+//!
 //! This file keeps and finds versions, `used` follows `use` and `image`, `plan` makes of a module what a
 //! run is going to do, `launch` checks what a person chooses for it, `error` says what may go wrong.
 
 mod error;
 mod launch;
 mod plan;
+mod sharing;
 mod used;
 
 use std::{fmt, sync::Arc};
@@ -18,12 +21,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
     api::ModuleInfo,
-    module::{Draft, ModuleRef, near::nearest},
+    module::{Draft, ModuleRef, near::nearest, path},
+    sharing::Right,
 };
 
-use self::error::invalid;
-pub use self::{error::CatalogueError, launch::LaunchOptions, plan::Prepared};
+pub use self::{error::CatalogueError, launch::LaunchOptions, plan::Prepared, sharing::Guarded};
+use self::{
+    error::invalid,
+    sharing::{Head, Sharing},
+};
 use crate::{
+    access::User,
     seam::Millis,
     store::{Backend, Batch, StoreError, layout},
 };
@@ -37,10 +45,12 @@ const NEAR: usize = 1000;
 /// The longest comment, in bytes. With it and its author a module of the largest size still fits a record.
 const MAX_COMMENT: usize = 4096;
 
-/// The modules of a coordinator.
+/// The modules of a coordinator, as somebody sees them.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     backend: Arc<dyn Backend>,
+    /// Who looks; none: the coordinator itself, which may do everything.
+    viewer: Option<User>,
 }
 
 /// One version of a module. Shown as `path@version`.
@@ -108,10 +118,10 @@ impl Heading {
 }
 
 impl Catalogue {
-    /// The catalogue kept in `backend`.
+    /// The catalogue kept in `backend`, as the coordinator itself sees it; for people there is [`Guarded`].
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Catalogue { backend }
+        Catalogue { backend, viewer: None }
     }
 
     /// Saves a module. Where the newest version has the same text, that one is the answer.
@@ -124,27 +134,34 @@ impl Catalogue {
             return Err(CatalogueError::LongComment { size: comment.len() });
         }
         let mut draft = Draft::read(source).map_err(|problems| invalid("", problems))?;
+        // First: who may not save there is not told what they could build on.
+        if path::check(&draft.module.name).is_ok() {
+            let seen = self.backend.get(&layout::module_head(&draft.module.name)).await?;
+            let before = seen.map(|bytes| head(&draft.module.name, &bytes)).transpose()?;
+            self.may_save(&draft.module.name, before.as_ref(), author).await?;
+        }
         let used = self.used(&mut draft).await?;
         let name = draft.module.name.clone();
         let module = draft.check(&used).map_err(|problems| invalid(&name, problems))?;
         for _ in 0..ATTEMPTS {
-            let head = self.backend.get(&layout::module_head(&name)).await?;
-            let newest = head.as_deref().map(|bytes| heading(&name, bytes)).transpose()?;
-            if let Some(newest) = &newest {
-                let stored = self.version(&name, newest.version).await?;
+            let seen = self.backend.get(&layout::module_head(&name)).await?;
+            let before = seen.as_deref().map(|bytes| head(&name, bytes)).transpose()?;
+            let sharing = self.may_save(&name, before.as_ref(), author).await?;
+            if let Some(before) = &before {
+                let stored = self.version(&name, before.newest.version).await?;
                 if stored.source == source {
                     return Ok(stored);
                 }
             }
             let heading = Heading {
-                version: newest.map_or(1, |n| n.version + 1),
+                version: before.map_or(1, |before| before.newest.version + 1),
                 kind: module.kind().to_owned(),
                 title: module.title.clone(),
                 author: author.to_owned(),
                 comment: comment.to_owned(),
                 at: now,
             };
-            match self.append(&name, head, &heading, source).await {
+            match self.append(&name, seen, &heading, sharing, source).await {
                 Ok(()) => {
                     let (path, version, source) = (name, heading.version, source.to_owned());
                     return Ok(Stored { path, version, heading, source, created: true });
@@ -162,10 +179,13 @@ impl Catalogue {
         path: &str,
         seen: Option<Vec<u8>>,
         heading: &Heading,
+        sharing: Sharing,
         source: &str,
     ) -> Result<(), StoreError> {
-        let head = serde_json::to_vec(heading).expect("a heading has text keys only");
-        let record = [head.as_slice(), b"\n", source.as_bytes()].concat();
+        let first = serde_json::to_vec(heading).expect("a heading has text keys only");
+        let record = [first.as_slice(), b"\n", source.as_bytes()].concat();
+        let head = Head::new(heading.clone(), sharing);
+        let head = serde_json::to_vec(&head).expect("a head has text keys only");
         let (head_key, key) = (layout::module_head(path), layout::module_version(path, heading.version));
         let batch = Batch {
             expect: vec![(head_key.clone(), seen), (key.clone(), None)],
@@ -179,19 +199,17 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError::NotFound`] or [`CatalogueError::NoVersion`].
     pub async fn get(&self, reference: &str) -> Result<Stored, CatalogueError> {
-        self.find(&reference.parse()?).await
+        self.find(&reference.parse()?, Right::Read).await.map(|(stored, _)| stored)
     }
 
-    async fn find(&self, reference: &ModuleRef) -> Result<Stored, CatalogueError> {
+    /// A version of a module with which the viewer may do that.
+    async fn find(&self, reference: &ModuleRef, right: Right) -> Result<(Stored, Sharing), CatalogueError> {
         let path = &reference.path;
-        let Some(head) = self.backend.get(&layout::module_head(path)).await? else {
-            let near = self.near(path).await?;
-            return Err(CatalogueError::NotFound { path: path.clone(), near });
-        };
-        let newest = heading(path, &head)?.version;
+        let (_, head) = self.allow(path, right).await?;
+        let newest = head.newest.version;
         match reference.version {
             Some(version) if version > newest => Err(CatalogueError::NoVersion { path: path.clone(), version, newest }),
-            version => self.version(path, version.unwrap_or(newest)).await,
+            version => Ok((self.version(path, version.unwrap_or(newest)).await?, head.sharing())),
         }
     }
 
@@ -204,11 +222,15 @@ impl Catalogue {
     /// The path that was probably meant.
     async fn near(&self, path: &str) -> Result<Option<String>, CatalogueError> {
         let found = self.backend.scan(&layout::module_heads(None), None, NEAR).await?;
-        let paths = found.iter().filter_map(|(key, _)| layout::parse_module_head(key));
+        let paths = found.iter().filter_map(|(key, value)| {
+            let path = layout::parse_module_head(key)?;
+            self.rights(path, &head(path, value).ok()?.sharing()).has(Right::Read).then_some(path)
+        });
         Ok(nearest(path, paths).map(str::to_owned))
     }
 
-    /// The newest versions of the modules below a project, at any depth, by path; without one, of all.
+    /// The newest versions of the modules below a project that the viewer may read, at any depth, by path;
+    /// without one, of all.
     ///
     /// # Errors
     /// The store failed, or holds what is no module.
@@ -216,7 +238,10 @@ impl Catalogue {
         let mut all = Vec::new();
         self.each(&layout::module_heads(project), |key, value| {
             if let Some(path) = layout::parse_module_head(key) {
-                all.push((path.to_owned(), heading(path, value)?));
+                let head = head(path, value)?;
+                if self.rights(path, &head.sharing()).has(Right::Read) {
+                    all.push((path.to_owned(), head.newest));
+                }
             }
             Ok(())
         })
@@ -229,15 +254,13 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError::NotFound`], or the store failed.
     pub async fn versions(&self, path: &str) -> Result<Vec<Heading>, CatalogueError> {
+        self.allow(path, Right::Read).await?;
         let mut all = Vec::new();
         self.each(&layout::module_versions(path), |_, value| {
             all.push(stored(path, value)?.heading);
             Ok(())
         })
         .await?;
-        if all.is_empty() {
-            return Err(CatalogueError::NotFound { path: path.to_owned(), near: self.near(path).await? });
-        }
         all.reverse();
         Ok(all)
     }
@@ -260,6 +283,10 @@ impl Catalogue {
             }
         }
     }
+}
+
+fn head(path: &str, bytes: &[u8]) -> Result<Head, CatalogueError> {
+    serde_json::from_slice(bytes).map_err(|_| CatalogueError::Damaged { module: path.to_owned() })
 }
 
 fn heading(path: &str, bytes: &[u8]) -> Result<Heading, CatalogueError> {

@@ -24,6 +24,7 @@ use slipstream_shared::{
     parameter::{Key, ParamType},
     plan::{Category, InstancePlan, NodePlan, ParamPlan, Plan, Policy, ReadyPlan, Script, StepPlan},
     predefined::{self, Level, Since},
+    sharing::{Grants, Right},
     template::{Owner, Reference, Template},
 };
 
@@ -56,12 +57,14 @@ impl Catalogue {
     /// module that it uses no longer fits; [`CatalogueError::Launch`] with everything that is wrong with
     /// the options.
     pub async fn prepare(&self, target: &str, options: &LaunchOptions) -> Result<Prepared, CatalogueError> {
-        let stored = self.get(target).await?;
+        let (stored, sharing) = self.find(&target.parse()?, Right::Launch).await?;
         let origin = stored.to_string();
         let mut draft = Draft::read(&stored.source).map_err(|problems| invalid(&origin, problems))?;
         let used = self.used(&mut draft).await?;
         let module = draft.check(&used).map_err(|problems| invalid(&origin, problems))?;
-        plan(&module, &origin, &used, options).map_err(|reasons| CatalogueError::Launch { module: origin, reasons })
+        let prepared = plan(&module, &origin, &used, options);
+        let prepared = prepared.map_err(|reasons| CatalogueError::Launch { module: origin, reasons })?;
+        Ok(Prepared { grants: sharing.runs, ..prepared })
     }
 }
 
@@ -72,6 +75,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// The secrets that were chosen for it: no part of the plan, for that is stored and shown as it is.
     pub secrets: Secrets,
+    /// What others may do with the run, as its module says.
+    pub grants: Grants,
 }
 
 fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> Result<Prepared, Vec<String>> {
@@ -104,7 +109,11 @@ fn plan(module: &Module, origin: &str, used: &Used, options: &LaunchOptions) -> 
     if size > MAX_PLAN {
         chosen.reasons.push(format!("its scripts and values make a plan of {size} bytes, the limit is {MAX_PLAN}"));
     }
-    if chosen.reasons.is_empty() { Ok(Prepared { plan, secrets: chosen.secrets }) } else { Err(chosen.reasons) }
+    if chosen.reasons.is_empty() {
+        Ok(Prepared { plan, secrets: chosen.secrets, grants: Grants::default() })
+    } else {
+        Err(chosen.reasons)
+    }
 }
 
 /// What each node is made of; a single image or component is the node `machine`.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use slipstream_shared::module::{Draft, Found, ModuleRef, Problems, Used};
+use slipstream_shared::{
+    module::{Draft, Found, ModuleRef, Problems, Used},
+    sharing::Right,
+};
 
 use super::{Catalogue, CatalogueError};
 
@@ -26,6 +29,9 @@ impl From<CatalogueError> for Broken {
             ),
             CatalogueError::NoVersion { path, version, newest } => {
                 Broken::Refused(format!("`{path}` has no version {version}"), Some(format!("its newest is {newest}")))
+            }
+            CatalogueError::Denied { path, right } => {
+                Broken::Refused(format!("you may not {right} `{path}`"), Some("ask its owner for that".to_owned()))
             }
             other => Broken::Failed(other),
         }
@@ -80,7 +86,7 @@ impl Catalogue {
 
     /// An image or a component.
     async fn layer(&self, reference: &ModuleRef) -> Result<Found, Broken> {
-        let stored = self.find(reference).await?;
+        let (stored, _) = self.find(reference, Right::Launch).await?;
         let origin = stored.to_string();
         let module = match Draft::read(&stored.source) {
             Ok(draft) if draft.problems.is_empty() => draft.module,

@@ -18,13 +18,13 @@ use slipstream_shared::{
     link::Down,
     parameter::Key,
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     AgentLink, EnrolError, EventFeed, RunError, World,
     agents::Links,
     clock::Clock,
-    handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
+    handle::{Claim, Message, Owned, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
     secrets,
     silence::Silence,
@@ -105,6 +105,8 @@ pub(super) struct Actor {
     pub(super) silence: Silence,
     /// The summary that was written last.
     pub(super) written: Option<RunSummary>,
+    /// Tells handles who may do what; only of what is durable.
+    pub(super) owned: watch::Sender<Owned>,
     /// When to look again although nothing happened.
     pub(super) wake: Option<u64>,
     /// True while the state is ahead of the store, because that has failed.
@@ -117,7 +119,8 @@ pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHan
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
-    let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
+    let (owned, seen) = watch::channel(Owned::of(&run));
+    let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone(), owned: seen };
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let clock = Clock::new(&world.seam, &run);
@@ -126,6 +129,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHan
     let run = Run { listening_since, ..run };
     let actor = Actor {
         written: Some(run.summary()),
+        owned,
         clock,
         silence: Silence::new(&world.seam),
         world: Arc::clone(&world),
@@ -300,6 +304,7 @@ impl Actor {
             UserChange::Terminate => self.run.request_termination(),
             UserChange::Abandon => self.run.abandon()?,
             UserChange::Lease { seconds } => self.run.set_lease(*seconds)?,
+            UserChange::Share { groups, everyone } => self.run.share(groups, *everyone),
         };
         for event in events {
             self.record(turn, by.clone(), op, event);

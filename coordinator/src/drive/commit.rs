@@ -14,7 +14,7 @@ use super::{
     EnrolError, EventFeed, RunError,
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
-    handle::stopping,
+    handle::{Owned, stopping},
     secrets,
     waiters::{Asker, Come},
 };
@@ -42,6 +42,8 @@ impl Actor {
             }
             if summary.is_some() {
                 self.written = summary;
+                let owned = Owned::of(&self.run);
+                self.owned.send_if_modified(|shown| std::mem::replace(shown, owned.clone()) != owned);
             }
         }
         self.tell_agents(&turn.records);

@@ -1,9 +1,9 @@
 //! What the API and the agent port can ask of a run.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
-    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer, Why},
+    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, SharingInfo, WaitAnswer, Why},
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
@@ -11,11 +11,15 @@ use slipstream_shared::{
     meeting::{Leader, MeetingName, Parties},
     operation::Asked,
     parameter::{Key, MASK},
+    sharing::{Grants, Rights},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, journal::Journal, waiters::WaiterId};
-use crate::run::Run;
+use crate::{
+    access::{User, permission::Thing},
+    run::Run,
+};
 
 /// A change that a person or program makes.
 #[derive(Debug, Clone)]
@@ -27,6 +31,7 @@ pub(super) enum UserChange {
     Terminate,
     Abandon,
     Lease { seconds: Option<u64> },
+    Share { groups: BTreeMap<String, Rights>, everyone: Option<Rights> },
 }
 
 /// A write of a parameter.
@@ -144,9 +149,52 @@ pub struct RunHandle {
     pub(super) id: RunId,
     pub(super) tx: mpsc::Sender<Message>,
     pub(super) journal: Journal,
+    pub(super) owned: watch::Receiver<Owned>,
+}
+
+/// What decides who may do what with a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Owned {
+    pub(super) owner: String,
+    /// With its version.
+    pub(super) module: String,
+    pub(super) grants: Grants,
+}
+
+impl Owned {
+    pub(super) fn of(run: &Run) -> Self {
+        Owned { owner: run.owner.clone(), module: run.plan.module.clone(), grants: run.grants.clone() }
+    }
 }
 
 impl RunHandle {
+    /// What somebody may do with it.
+    #[must_use]
+    pub fn rights(&self, user: &User) -> Rights {
+        let owned = self.owned.borrow();
+        user.rights(Thing::Run(self.id, &owned.module), &owned.owner, &owned.grants)
+    }
+
+    /// Who may do what with it, and what the asker may.
+    #[must_use]
+    pub fn sharing(&self, user: &User) -> SharingInfo {
+        let Owned { owner, grants, .. } = self.owned.borrow().clone();
+        SharingInfo { owner, grants, runs: None, mine: self.rights(user) }
+    }
+
+    /// Grants others other rights: what is named changes, the rest stays.
+    ///
+    /// # Errors
+    /// The coordinator stops, or cannot write.
+    pub async fn share(
+        &self,
+        by: Author,
+        groups: BTreeMap<String, Rights>,
+        everyone: Option<Rights>,
+    ) -> Result<(), RunError> {
+        self.change(by, UserChange::Share { groups, everyone }).await
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> RunId {

@@ -43,6 +43,7 @@ use slipstream_shared::{
     event::{Author, Event, Record},
     id::RunId,
     plan::Plan,
+    sharing::{Grants, Right, Rights},
 };
 use tokio::sync::Mutex;
 
@@ -55,6 +56,7 @@ pub use self::{
     token::LaunchSecret,
 };
 use crate::{
+    access::{User, permission::Thing},
     cloud::{CloudError, Connector},
     run::{Run, change::Refused, secret::Secrets, view::timestamp},
     seam::Seam,
@@ -71,6 +73,14 @@ pub enum RunError {
     /// There is no such run, or the asker may not know of it.
     #[error("there is no run `{0}`")]
     NotFound(String),
+    /// The asker may see the run, but not do that with it.
+    #[error("you may not {right} run {run}; ask its owner for that")]
+    Denied {
+        /// Which run.
+        run: String,
+        /// What was asked for.
+        right: Right,
+    },
     /// More than one run ends with these digits.
     #[error("more than one run is called `{0}`: give more digits")]
     Ambiguous(String),
@@ -155,6 +165,27 @@ pub struct Trust {
     pub hosts: Vec<String>,
 }
 
+/// What is known of a run from its launch on, beside its plan.
+#[derive(Debug, Clone, Default)]
+pub struct Words {
+    /// Whose it is.
+    pub owner: String,
+    /// To find it by.
+    pub tags: Vec<String>,
+    /// Public keys that may log in to its machines.
+    pub ssh_keys: Vec<String>,
+    /// What others may do with it.
+    pub grants: Grants,
+}
+
+impl Words {
+    /// Nothing but whose it is.
+    #[must_use]
+    pub fn of(owner: &str) -> Self {
+        Words { owner: owner.to_owned(), ..Words::default() }
+    }
+}
+
 /// All runs.
 #[derive(Debug, Clone)]
 pub struct Runs {
@@ -209,22 +240,15 @@ impl Runs {
         tags: Vec<String>,
         ssh_keys: Vec<String>,
     ) -> Result<RunId, RunError> {
-        self.launch_with(id, owner, plan, Secrets::default(), tags, ssh_keys).await
+        self.launch_with(id, plan, Secrets::default(), Words { tags, ssh_keys, ..Words::of(owner) }).await
     }
 
-    /// The same, with values of secrets that were chosen for it.
+    /// The same, with values of secrets that were chosen for it, and what others may do with it.
     ///
     /// # Errors
     /// A cloud of the plan is not configured or cannot launch its machines, or the store fails.
-    pub async fn launch_with(
-        &self,
-        id: RunId,
-        owner: &str,
-        plan: Plan,
-        chosen: Secrets,
-        tags: Vec<String>,
-        ssh_keys: Vec<String>,
-    ) -> Result<RunId, RunError> {
+    pub async fn launch_with(&self, id: RunId, plan: Plan, chosen: Secrets, words: Words) -> Result<RunId, RunError> {
+        let Words { owner, tags, ssh_keys, grants } = words;
         for node in plan.nodes.values() {
             if !self.world.clouds.contains_key(&node.cloud) {
                 let known: Vec<&str> = self.world.clouds.keys().map(String::as_str).collect();
@@ -235,9 +259,9 @@ impl Runs {
         let record = Record {
             seq: 1,
             at: timestamp(self.world.seam.now()),
-            by: Author::User(owner.to_owned()),
+            by: Author::User(owner.clone()),
             op: None,
-            event: Event::Accepted { plan: Box::new(plan), owner: owner.to_owned(), tags, ssh_keys },
+            event: Event::Accepted { plan: Box::new(plan), owner, tags, ssh_keys, grants },
         };
         let mut run = Run::begin(id, &record).expect("the first event is an Accepted");
         secrets::unlock(&self.world, &mut run);
@@ -287,6 +311,53 @@ impl Runs {
         Ok(all.into_iter().filter(|s| after.is_none_or(|after| s.id < after)).take(limit).collect())
     }
 
+    /// The same of those that somebody may see.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list_for(&self, user: &User, after: Option<RunId>, limit: usize) -> Result<Vec<RunSummary>, RunError> {
+        let mut all = self.summaries().await?;
+        all.retain(|s| rights(user, s).has(Right::Read) && after.is_none_or(|after| s.id < after));
+        all.sort_by_key(|s| std::cmp::Reverse(s.id));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// The run with this id, or with these last digits of it among those that the asker may see, if they may do
+    /// that with it. One that they may not see is not there, and it takes as long to say so.
+    ///
+    /// # Errors
+    /// There is none, or more than one, or it is not allowed.
+    pub async fn find_for(&self, user: &User, text: &str, right: Right) -> Result<RunHandle, RunError> {
+        let none = || RunError::NotFound(text.to_owned());
+        let id: RunId = match text.parse() {
+            Ok(id) => id,
+            Err(_) => {
+                let mut all = self.summaries().await?;
+                all.retain(|s| rights(user, s).has(Right::Read));
+                short(text, &all)?
+            }
+        };
+        let active = self.active.lock().await.get(&id).filter(|h| !h.is_closed()).map(|h| h.rights(user));
+        let rights = match active.filter(|rights| rights.has(Right::Read)) {
+            Some(rights) => rights,
+            None => {
+                let summary = self.world.backend.get(&layout::summary(id)).await?;
+                let summary = summary.map(|bytes| parse_summary(&bytes)).transpose()?;
+                let rights = summary.map(|s| rights(user, &s)).unwrap_or_default();
+                // What is in memory is newer than what was read.
+                if active.is_some() || !rights.has(Right::Read) {
+                    return Err(none());
+                }
+                rights
+            }
+        };
+        if !rights.has(right) {
+            return Err(RunError::Denied { run: id.short(), right });
+        }
+        self.open(id).await?.ok_or_else(none)
+    }
+
     async fn summaries(&self) -> Result<Vec<RunSummary>, RunError> {
         let mut all = Vec::new();
         let mut after: Option<Vec<u8>> = None;
@@ -307,16 +378,7 @@ impl Runs {
     pub async fn find(&self, text: &str) -> Result<RunHandle, RunError> {
         let id = match text.parse() {
             Ok(id) => id,
-            Err(_) if text.len() >= 4 => {
-                let matching = |s: &RunSummary| s.id.to_string().replace('-', "").ends_with(&text.to_lowercase());
-                let found: Vec<RunId> = self.summaries().await?.iter().filter(|s| matching(s)).map(|s| s.id).collect();
-                match found.as_slice() {
-                    [id] => *id,
-                    [] => return Err(RunError::NotFound(text.to_owned())),
-                    _ => return Err(RunError::Ambiguous(text.to_owned())),
-                }
-            }
-            Err(_) => return Err(RunError::NotFound(text.to_owned())),
+            Err(_) => short(text, &self.summaries().await?)?,
         };
         self.open(id).await?.ok_or_else(|| RunError::NotFound(text.to_owned()))
     }
@@ -334,6 +396,23 @@ impl Runs {
         active.insert(id, handle.clone());
         Ok(Some(handle))
     }
+}
+
+/// The run that ends with these digits.
+fn short(text: &str, all: &[RunSummary]) -> Result<RunId, RunError> {
+    let text_lower = text.to_lowercase();
+    let matching = |s: &&RunSummary| text.len() >= 4 && s.id.to_string().replace('-', "").ends_with(&text_lower);
+    let found: Vec<RunId> = all.iter().filter(matching).map(|s| s.id).collect();
+    match found.as_slice() {
+        [id] => Ok(*id),
+        [] => Err(RunError::NotFound(text.to_owned())),
+        _ => Err(RunError::Ambiguous(text.to_owned())),
+    }
+}
+
+/// What somebody may do with a run in a list.
+fn rights(user: &User, run: &RunSummary) -> Rights {
+    user.rights(Thing::Run(run.id, &run.module), &run.owner, &run.grants)
 }
 
 fn parse_summary(bytes: &[u8]) -> Result<RunSummary, StoreError> {

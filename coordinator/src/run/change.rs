@@ -1,10 +1,13 @@
 //! Which changes people and machines may make, and the events they become.
 
+use std::collections::BTreeMap;
+
 use slipstream_shared::{
     event::{Author, Event, StepResult},
     id::InstanceId,
     link::{Change, RefusedCode},
     parameter::{InvalidValue, Key, Scope},
+    sharing::Rights,
     state::Failure,
 };
 
@@ -135,6 +138,14 @@ impl Run {
         let locked = || Refused::Broken(format!("`{key}` is a secret, and this run has no key to encrypt it"));
         let sealed = self.vault.as_ref().ok_or_else(locked)?.seal(key, value);
         Ok(vec![Event::SecretSet { key: key.clone(), sealed: Some(sealed) }])
+    }
+
+    /// The event of granting others other rights; none where nothing changes. An ended run is shared as well.
+    #[must_use]
+    pub fn share(&self, groups: &BTreeMap<String, Rights>, everyone: Option<Rights>) -> Vec<Event> {
+        let mut grants = self.grants.clone();
+        grants.change(groups, everyone);
+        if grants == self.grants { vec![] } else { vec![Event::Shared { grants }] }
     }
 
     /// The same, but only if the parameter has that revision; 0: it was never written.

@@ -28,7 +28,7 @@ impl Run {
     /// Begins a run with its first event. None: that is not an `Accepted`.
     #[must_use]
     pub fn begin(id: RunId, record: &Record) -> Option<Self> {
-        let Event::Accepted { plan, owner, tags, ssh_keys } = &record.event else { return None };
+        let Event::Accepted { plan, owner, tags, ssh_keys, grants } = &record.event else { return None };
         let at = time_of(record);
         Some(Run {
             id,
@@ -40,6 +40,7 @@ impl Run {
             instances: instances(plan, at),
             plan: (**plan).clone(),
             owner: owner.clone(),
+            grants: grants.clone(),
             tags: tags.clone(),
             ssh_keys: ssh_keys.clone(),
             state: RunState::Initializing,
@@ -98,6 +99,10 @@ impl Run {
         }
         match &record.event {
             Event::Accepted { .. } | Event::ClockChanged { .. } => vec![],
+            Event::Shared { grants } => {
+                self.grants.clone_from(grants);
+                vec![]
+            }
             Event::StateChanged { state } => {
                 self.state = *state;
                 self.since = at;

@@ -48,6 +48,7 @@ use slipstream_shared::{
     link::RefusedOp,
     parameter::Key,
     plan::{NodePlan, Plan, StepPlan},
+    sharing::Grants,
     state::{Failure, RunState},
 };
 
@@ -77,6 +78,9 @@ pub struct Run {
     pub plan: Plan,
     /// Whose it is.
     pub owner: String,
+    /// What others may do with it.
+    #[serde(default)]
+    pub grants: Grants,
     /// Free words.
     pub tags: Vec<String>,
     /// Public keys that may log in to its machines.

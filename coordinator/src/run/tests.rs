@@ -92,8 +92,13 @@ struct Bench {
 
 impl Bench {
     fn new(plan: Plan) -> Self {
-        let accepted =
-            Event::Accepted { plan: Box::new(plan), owner: "ann".into(), tags: vec![], ssh_keys: vec!["key".into()] };
+        let accepted = Event::Accepted {
+            plan: Box::new(plan),
+            owner: "ann".into(),
+            tags: vec![],
+            ssh_keys: vec!["key".into()],
+            grants: Default::default(),
+        };
         let record = record(1, T0, accepted);
         let mut run = Run::begin(RunId::new(T0, [1; 10]), &record).expect("accepted");
         run.vault = Some(LaunchSecret::new(&[7; 32]).vault(run.id));

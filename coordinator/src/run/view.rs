@@ -24,6 +24,7 @@ impl Run {
             module: self.plan.module.clone(),
             title: self.plan.title.clone(),
             owner: self.owner.clone(),
+            grants: self.grants.clone(),
             state: self.state,
             outcome: self.outcome(),
             abort: self.abort.as_ref().map(|a| a.reason.clone()),

@@ -11,6 +11,7 @@ use crate::{
     event::LeftBehind,
     id::{InstanceId, RunId},
     plan::{Category, KeepRunning},
+    sharing::Grants,
     state::{Failure, Milestone, Outcome, RunState},
 };
 
@@ -59,6 +60,9 @@ pub struct RunSummary {
     pub title: String,
     /// Whose it is.
     pub owner: String,
+    /// What others may do with it.
+    #[serde(default, skip_serializing_if = "Grants::is_empty")]
+    pub grants: Grants,
     /// Where it is.
     pub state: RunState,
     /// How it turned out.

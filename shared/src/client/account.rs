@@ -1,12 +1,12 @@
-//! Users, groups, tokens and sessions.
+//! Users, groups, tokens and sessions, and what is shared with whom.
 
 use bytes::Bytes;
 use http::Method;
 
-use super::{Client, ClientError, escape, json};
+use super::{Client, ClientError, escape, json, of};
 use crate::api::{
     ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser, Session,
-    TokenInfo, UserInfo,
+    ShareRequest, SharingInfo, TokenInfo, UserInfo,
 };
 
 impl Client {
@@ -103,6 +103,26 @@ impl Client {
     /// Makes a token.
     pub async fn add_token(&self, token: &NewToken) -> Result<MadeToken, ClientError> {
         self.call(Method::POST, "/tokens", json(token), None).await
+    }
+
+    /// Who may do what with a module.
+    pub async fn module_sharing(&self, path: &str) -> Result<SharingInfo, ClientError> {
+        self.get(&format!("/sharing/{}", escape(path))).await
+    }
+
+    /// Changes who may do what with a module.
+    pub async fn share_module(&self, path: &str, change: &ShareRequest) -> Result<SharingInfo, ClientError> {
+        self.call(Method::PATCH, &format!("/sharing/{}", escape(path)), json(change), None).await
+    }
+
+    /// Who may do what with a run.
+    pub async fn run_sharing(&self, run: &str) -> Result<SharingInfo, ClientError> {
+        self.get(&of(run, "/sharing")).await
+    }
+
+    /// Changes who may do what with a run.
+    pub async fn share_run(&self, run: &str, change: &ShareRequest) -> Result<SharingInfo, ClientError> {
+        self.call(Method::PATCH, &of(run, "/sharing"), json(change), None).await
     }
 
     /// Revokes a token.

@@ -291,8 +291,13 @@ fn an_instance_may_have_a_value_of_its_own() {
     web.instances.insert(id("web.2"), InstancePlan { params: own });
     let client = plan.nodes.get_mut(&"client".parse().expect("valid")).expect("there");
     client.params.insert("port".into(), ParamPlan::default());
-    let accepted =
-        Event::Accepted { plan: Box::new(plan.clone()), owner: "ann".into(), tags: vec![], ssh_keys: vec![] };
+    let accepted = Event::Accepted {
+        plan: Box::new(plan.clone()),
+        owner: "ann".into(),
+        tags: vec![],
+        ssh_keys: vec![],
+        grants: Default::default(),
+    };
     let json = serde_json::to_string(&record(1, T0, accepted.clone())).expect("serializes");
     assert_eq!(serde_json::from_str::<Record>(&json).expect("reads back").event, accepted);
     let mut bench = Bench::new(plan);
