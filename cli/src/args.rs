@@ -9,7 +9,7 @@ use std::{
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::{
-    barrier,
+    audit, barrier,
     exit::{Exit, fail},
     group, lead, login, module,
     output::Format,
@@ -94,6 +94,7 @@ pub(crate) enum Noun {
     Token(token::Command),
     #[command(subcommand)]
     SshKey(ssh_key::Command),
+    Audit(audit::Command),
     #[command(subcommand)]
     Profile(profile::Command),
 }

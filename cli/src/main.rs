@@ -5,6 +5,7 @@
 //! exit codes.
 
 mod args;
+mod audit;
 mod barrier;
 mod context;
 mod coordinator;
@@ -79,6 +80,7 @@ async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
         Noun::Group(command) => group::run(context, command).await,
         Noun::Token(command) => token::run(context, command).await,
         Noun::SshKey(command) => ssh_key::run(context, command).await,
+        Noun::Audit(command) => audit::run(context, command).await,
         Noun::Profile(command) => profile::run(context, command),
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    access::Access,
+    access::{Access, audit::Audit},
     catalogue::Guarded,
     cloud::Connector,
     drive::{LaunchSecret, Runs},
@@ -21,6 +21,8 @@ pub struct App {
     pub store: Arc<dyn Backend>,
     /// Users, groups and tokens.
     pub access: Access,
+    /// Who did what.
+    pub audit: Audit,
     /// Certificates.
     pub authority: Authority,
     /// Knows the tokens of launches.

@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 
 use crate::{
-    access::{Access, AccessError},
+    access::{Access, AccessError, audit::Audit},
     agents, api,
     app::{App, Shared},
     backup::ADDRESS,
@@ -133,6 +133,7 @@ pub async fn start_with(
         launching: Semaphore::new(LAUNCHING),
     };
     let app = Arc::new(App {
+        audit: Audit::new(Arc::clone(&store), seam.clone()),
         catalogue: Guarded::new(Arc::clone(&store)),
         runs: Runs::start(world).await?,
         launches: LaunchSecret::new(authority.secret()),

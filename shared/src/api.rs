@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod account;
+mod audit;
 mod meeting;
 mod module;
 mod operation;
@@ -17,6 +18,7 @@ pub use self::account::{
     Allows, ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser,
     Scope, Session, SshKeyInfo, TokenInfo, UserInfo,
 };
+pub use self::audit::AuditEntry;
 pub use self::meeting::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest};
 pub use self::module::{ModuleInfo, SaveRequest, SavedModule};
 pub use self::operation::{

@@ -112,7 +112,10 @@ impl Audit {
             let Some((end, _)) = page.last() else { return Ok(Entries { items, next: None }) };
             after = Some(end.clone());
             for (_, value) in page {
-                let damaged = |e: serde_json::Error| StoreError::Damaged { path: "the audit trail".into(), reason: e.to_string() };
+                let damaged = |e: serde_json::Error| StoreError::Damaged {
+                    path: "the audit trail".into(),
+                    reason: e.to_string(),
+                };
                 let entry: AuditEntry = serde_json::from_slice(&value).map_err(damaged)?;
                 if filter.until.is_some_and(|until| entry.at >= timestamp(until)) {
                     return Ok(Entries { items, next: None });
@@ -131,7 +134,8 @@ impl Audit {
 }
 
 fn fits(asker: &User, filter: &Filter, entry: &AuditEntry) -> bool {
-    let is = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
+    let is =
+        |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
     let about = |wanted: &String| entry.on.as_ref().is_some_and(|on| on.split(' ').any(|word| word == wanted));
     (asker.admin || entry.user.as_ref() == Some(&asker.name))
         && is(&filter.user, entry.user.as_deref())
@@ -178,7 +182,10 @@ mod tests {
             tokio::time::advance(std::time::Duration::from_millis(10)).await;
             let user = if n % 3 == 0 { "ann" } else { "bob" };
             let action = if n % 2 == 0 { "launch_run" } else { "save_module" };
-            audit.record(entry(user, action, &format!("m{} {n}", n % 5), if n % 7 == 0 { 403 } else { 201 })).await.expect("recorded");
+            audit
+                .record(entry(user, action, &format!("m{} {n}", n % 5), if n % 7 == 0 { 403 } else { 201 }))
+                .await
+                .expect("recorded");
         }
         let admin = User { name: "root".to_owned(), admin: true, ..User::default() };
         let all = async |who: &User, filter: &mut Filter| {

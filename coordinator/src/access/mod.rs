@@ -1,11 +1,13 @@
 //! Who may use the coordinator, and for what.
 //!
 //! `directory` keeps users, groups and tokens; `users`, `groups` and `tokens` change them; `login` lets people in
-//! by password (`password`, `lockout`); `permission` says what somebody may do with a module or a run.
+//! by password (`password`, `lockout`); `permission` says what somebody may do with a module or a run; `audit`
+//! keeps who did what.
 //!
 //! A token is shown once, when it is made. The store keeps its SHA-256 only, which is enough: a token
 //! has 256 random bits, so there is nothing to guess. Passwords are kept as argon2id hashes.
 
+pub mod audit;
 mod directory;
 mod groups;
 mod lockout;
@@ -48,6 +50,14 @@ pub struct User {
     pub scope: Scope,
     /// SHA-256 of that token.
     pub token: Option<[u8; 32]>,
+}
+
+impl User {
+    /// The id of the token of this request.
+    #[must_use]
+    pub fn token_id(&self) -> Option<String> {
+        self.token.as_ref().map(tokens::token_id)
+    }
 }
 
 /// Why somebody was not let in, or users, groups and tokens could not be read or changed.

@@ -96,7 +96,7 @@ impl Access {
 }
 
 /// Part of its hash: nothing that is of use to anybody.
-fn token_id(hash: &Hash) -> String {
+pub(super) fn token_id(hash: &Hash) -> String {
     hex(&hash[..8])
 }
 

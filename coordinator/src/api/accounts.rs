@@ -1,11 +1,12 @@
 //! The routes of users, groups, tokens and sessions.
 
 use slipstream_shared::api::{
-    ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser, Page,
-    Session, TokenInfo, UserInfo,
+    AuditEntry, ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken,
+    NewUser, Page, Session, TokenInfo, UserInfo,
 };
 
 use super::{
+    audit,
     error::Code::{
         BadLogin, Conflict, Denied, GroupNotFound, InvalidRequest, InvalidValue, MediaType, StorageFull, TokenNotFound,
         TooLarge, TooMany, UserNotFound,
@@ -20,6 +21,14 @@ pub(super) fn routes() -> Vec<Route> {
     all.extend(of_users());
     all.extend(of_groups());
     all.extend(of_tokens());
+    all.push(
+        Route::get("/api/v1/audit", "list_audit", audit::list)
+            .needs(Needs::Account)
+            .about("audit", "Lists who did what, oldest first: administrators see all, others what they did")
+            .query::<audit::AuditQuery>()
+            .json::<Page<AuditEntry>>(200, "A page of entries; `next` even if none of those looked at fits")
+            .fails(&[InvalidRequest]),
+    );
     all
 }
 

@@ -181,6 +181,8 @@ impl IntoResponse for ApiError {
         if self.code == Code::Unavailable {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
+        response.extensions_mut().insert(self.code);
+        let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

@@ -6,6 +6,7 @@ use slipstream_shared::api::{ChangeGroup, GroupInfo, NewGroup, Page};
 use super::{
     error::ApiError,
     extract::{JsonBody, PathOf},
+    guard::About,
 };
 use crate::{access::User, app::Shared};
 
@@ -18,8 +19,9 @@ pub(super) async fn list(State(app): State<Shared>, Extension(user): Extension<U
 pub(super) async fn add(
     State(app): State<Shared>,
     JsonBody(new): JsonBody<NewGroup>,
-) -> Result<(StatusCode, Json<GroupInfo>), ApiError> {
-    Ok((StatusCode::CREATED, Json(app.access.add_group(new).await?)))
+) -> Result<(StatusCode, Extension<About>, Json<GroupInfo>), ApiError> {
+    let made = app.access.add_group(new).await?;
+    Ok((StatusCode::CREATED, Extension(About(made.name.clone())), Json(made)))
 }
 
 /// `GET /api/v1/groups/{group}`

@@ -5,55 +5,130 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{RawPathParams, Request, State},
     http::{HeaderMap, Method, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::MethodRouter,
 };
 
-use slipstream_shared::sharing::Right;
+use slipstream_shared::{api::AuditEntry, error_chain::Chain, sharing::Right};
 
 use super::{
     error::{ApiError, Code},
-    route::Needs,
+    route::{Needs, Route},
     session,
 };
 use crate::{
     access::{AccessError, User, csrf, token},
     app::{App, Shared},
     drive::{RunError, RunHandle},
+    server::Client,
 };
 
+/// What stands before a route.
+#[derive(Clone)]
+struct Guard {
+    app: Shared,
+    id: &'static str,
+    needs: Needs,
+    audited: bool,
+}
+
+/// What a request is about, where its path does not say it; an extension of the answer.
+#[derive(Debug, Clone)]
+pub(super) struct About(pub(super) String);
+
 /// Lets only those through to a handler who have what the route needs. The handler gets them as an extension.
-pub(super) fn behind(needs: &Needs, serve: MethodRouter<Shared>, app: &Shared) -> MethodRouter<Shared> {
-    if *needs == Needs::Nothing {
-        return serve;
+pub(super) fn behind(route: Route, app: &Shared) -> MethodRouter<Shared> {
+    let audited = route.is_audited();
+    if route.needs == Needs::Nothing && !audited {
+        return route.serve;
     }
-    serve.route_layer(middleware::from_fn_with_state((Arc::clone(app), *needs), check))
+    let guard = Guard { app: Arc::clone(app), id: route.id, needs: route.needs, audited };
+    route.serve.route_layer(middleware::from_fn_with_state(guard, check))
 }
 
 async fn check(
-    State((app, needs)): State<(Shared, Needs)>,
+    State(guard): State<Guard>,
+    Extension(client): Extension<Client>,
     path: RawPathParams,
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    let app = Arc::clone(&guard.app);
+    if guard.needs == Needs::Nothing {
+        return on_record(guard, None, client, String::new(), next.run(request)).await;
+    }
     let user = authenticate(&app, request.method(), request.headers())?;
+    let admitted = admit(&guard, &user, &path, &mut request).await;
+    if !guard.audited {
+        admitted?;
+        return Ok(next.run(request).await);
+    }
+    let parts: Vec<&str> = path.iter().map(|(_, value)| value).collect();
+    let about = request.extensions().get::<RunHandle>().map_or_else(|| parts.join(" "), |run| run.id().to_string());
+    request.extensions_mut().insert(user.clone());
+    match admitted {
+        Ok(()) => on_record(guard, Some(user), client, about, next.run(request)).await,
+        Err(refused) => on_record(guard, Some(user), client, about, async { refused.into_response() }).await,
+    }
+}
+
+/// Lets somebody through who has what the route needs.
+async fn admit(guard: &Guard, user: &User, path: &RawPathParams, request: &mut Request) -> Result<(), ApiError> {
     let part =
         |name: &str| path.iter().find(|(key, _)| *key == name).map_or_else(String::new, |(_, value)| value.to_owned());
-    match needs {
+    match guard.needs {
         Needs::Run(right) => {
-            let run = app.runs.find_for(&user, &part("run"), right).await?;
+            let run = guard.app.runs.find_for(user, &part("run"), right).await?;
             request.extensions_mut().insert(run);
         }
-        Needs::Module(right) => app.catalogue.seen_by(&user).check(&part("path"), right).await?,
+        Needs::Module(right) => guard.app.catalogue.seen_by(user).check(&part("path"), right).await?,
         Needs::Nothing | Needs::Login => {}
-        Needs::Account | Needs::Oneself | Needs::Admin => about_accounts(needs, &user, part("user"))?,
+        Needs::Account | Needs::Oneself | Needs::Admin => about_accounts(guard.needs, user, part("user"))?,
     }
-    request.extensions_mut().insert(user);
-    Ok(next.run(request).await)
+    request.extensions_mut().insert(user.clone());
+    Ok(())
 }
+
+/// Serves a request and puts it on record, whether or not its client waits for the answer.
+async fn on_record(
+    guard: Guard,
+    user: Option<User>,
+    client: Client,
+    about: String,
+    serve: impl Future<Output = Response> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let seam = guard.app.seam.clone();
+    let served = seam.spawn(async move {
+        let response = serve.await;
+        let also = response.extensions().get::<About>().map(|about| about.0.clone());
+        let about: Vec<String> = [about].into_iter().chain(also).filter(|text| !text.is_empty()).collect();
+        let entry = AuditEntry {
+            id: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            token: user.as_ref().and_then(User::token_id),
+            user: user.map(|user| user.name).or_else(|| response.extensions().get::<LoginOf>().map(|of| of.0.clone())),
+            address: client.address.ip().to_canonical().to_string(),
+            action: guard.id.to_owned(),
+            on: (!about.is_empty()).then(|| about.join(" ")),
+            status: response.status().as_u16(),
+            code: response.extensions().get::<Code>().map(|code| code.facts().0.to_owned()),
+        };
+        // What was done is done: the answer says so, and the log that the record lacks it.
+        if let Err(error) = guard.app.audit.record(entry).await {
+            tracing::error!(action = guard.id, "cannot put a request on record: {}", Chain(&error));
+        }
+        response
+    });
+    served.await.map_err(|_| ApiError::new(Code::Internal, "the coordinator failed; its log says why"))
+}
+
+/// Who has tried to log in; an extension of the answer.
+#[derive(Debug, Clone)]
+pub(super) struct LoginOf(pub(super) String);
 
 fn authenticate(app: &App, method: &Method, headers: &HeaderMap) -> Result<User, ApiError> {
     let refused = |detail: &str| ApiError::new(Code::Unauthenticated, detail);
@@ -85,6 +160,28 @@ fn about_accounts(needs: Needs, user: &User, named: String) -> Result<(), ApiErr
         Needs::Oneself if !user.admin && named != user.name => Err(AccessError::NoUser(named).into()),
         _ => Ok(()),
     }
+}
+
+/// Puts on record what is no request of its own. What cannot be put on record is not done.
+pub(super) async fn put_on_record(
+    app: &App,
+    user: &User,
+    client: &Client,
+    action: &str,
+    about: &str,
+) -> Result<(), ApiError> {
+    let entry = AuditEntry {
+        id: String::new(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+        token: user.token_id(),
+        user: Some(user.name.clone()),
+        address: client.address.ip().to_canonical().to_string(),
+        action: action.to_owned(),
+        on: Some(about.to_owned()),
+        status: 200,
+        code: None,
+    };
+    Ok(app.audit.record(entry).await?)
 }
 
 /// Whether somebody may do more with a run than its route needs.

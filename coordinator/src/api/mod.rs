@@ -6,6 +6,7 @@
 //! (`make golden`).
 
 mod accounts;
+mod audit;
 mod backup;
 pub mod error;
 mod events;

@@ -8,6 +8,7 @@ use slipstream_shared::api::{ModuleInfo, Page};
 use super::{
     error::ApiError,
     extract::{PathOf, QueryOf, YamlBody},
+    guard::About,
 };
 use crate::{access::User, app::Shared};
 
@@ -38,10 +39,10 @@ pub(super) async fn save(
     Extension(user): Extension<User>,
     QueryOf(query): QueryOf<SaveQuery>,
     YamlBody(text): YamlBody,
-) -> Result<(StatusCode, Json<ModuleInfo>), ApiError> {
+) -> Result<(StatusCode, Extension<About>, Json<ModuleInfo>), ApiError> {
     let stored = app.catalogue.seen_by(&user).put(&text, &user.name, &query.comment, app.seam.now()).await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(stored.info())))
+    Ok((status, Extension(About(stored.to_string())), Json(stored.info())))
 }
 
 /// `GET /api/v1/modules`

@@ -22,6 +22,7 @@ use crate::{
     app::Shared,
     drive::{RunError, RunHandle, Write},
     run::request::number,
+    server::Client,
 };
 
 /// The longest wait of one request.
@@ -52,6 +53,7 @@ pub(super) async fn list(Extension(run): Extension<RunHandle>) -> Result<Json<Pa
 pub(super) async fn show(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
+    Extension(client): Extension<Client>,
     Extension(run): Extension<RunHandle>,
     PathOf((_, key)): PathOf<(String, String)>,
     QueryOf(query): QueryOf<WaitQuery>,
@@ -63,7 +65,8 @@ pub(super) async fn show(
         }
         None if query.reveal => {
             guard::allow_run(&user, &run, Right::Manage)?;
-            let value = run.reveal(&Author::User(user.name), &key).await?;
+            let value = run.reveal(&Author::User(user.name.clone()), &key).await?;
+            guard::put_on_record(&app, &user, &client, "reveal_parameter", &format!("{} {key}", run.id())).await?;
             return Ok(Json(Parameter { value, ..run.parameter(&key).await? }));
         }
         _ => {}

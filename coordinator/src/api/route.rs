@@ -128,6 +128,13 @@ impl Route {
         }
     }
 
+    /// Whether requests are put on record: those that change something, but for what a run's own events tell with
+    /// its author; and copies of the store.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        (!self.method.is_safe() && !["parameters", "meetings"].contains(&self.tag)) || self.id == "backup"
+    }
+
     /// Its group, and what it does.
     #[must_use]
     pub fn about(mut self, tag: &'static str, summary: &'static str) -> Self {

@@ -17,8 +17,9 @@ use crate::app::Shared;
 pub fn router(app: &Shared) -> Router {
     let mut router = Router::new();
     for route in table() {
-        let serve = guard::behind(&route.needs, route.serve, app);
-        router = router.route(route.path, serve);
+        let path = route.path;
+        let serve = guard::behind(route, app);
+        router = router.route(path, serve);
     }
     router.method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(Arc::clone(app))
 }

@@ -16,6 +16,7 @@ use slipstream_shared::{
 use super::{
     error::{ApiError, Code},
     extract::{JsonBody, QueryOf, idempotency_key},
+    guard::About,
 };
 use crate::{access::User, app::Shared, drive::RunHandle};
 
@@ -48,7 +49,8 @@ pub(super) async fn launch(
     let run = super::launch::launch(&app, &user, key, request).await?;
     let detail = app.runs.find(&run.to_string()).await?.detail().await?;
     let location = [(header::LOCATION, format!("/api/v1/runs/{run}"))];
-    Ok((StatusCode::CREATED, location, Json(detail)).into_response())
+    let about = About(format!("{run} {}", detail.summary.module));
+    Ok((StatusCode::CREATED, location, Extension(about), Json(detail)).into_response())
 }
 
 /// `GET /api/v1/runs`

@@ -12,7 +12,7 @@ use axum::{
 };
 use slipstream_shared::api::{Login, Session};
 
-use super::{error::ApiError, extract::JsonBody};
+use super::{error::ApiError, extract::JsonBody, guard::LoginOf};
 use crate::{
     access::{User, csrf},
     app::Shared,
@@ -32,14 +32,19 @@ pub(super) async fn begin(
     JsonBody(login): JsonBody<Login>,
 ) -> Result<Response, ApiError> {
     let cookie = login.cookie;
-    let mut session = app.access.login(login, client.address.ip()).await?;
+    // Only names that are somebody's: what is typed instead may be a password.
+    let who = Some(LoginOf(login.user.clone())).filter(|of| app.access.was_user(&of.0)).map(Extension);
+    let mut session = match app.access.login(login, client.address.ip()).await {
+        Ok(session) => session,
+        Err(error) => return Ok((who, ApiError::from(error)).into_response()),
+    };
     if !cookie {
-        return Ok((StatusCode::CREATED, Json(session)).into_response());
+        return Ok((StatusCode::CREATED, who, Json(session)).into_response());
     }
     let secret = session.token.take().unwrap_or_default();
     let left = session.expires.map_or(0, |end| end.as_millisecond() / 1000 - (app.seam.now() / 1000).cast_signed());
     let headers = [(header::SET_COOKIE, set_cookie(&secret, left))];
-    Ok((StatusCode::CREATED, headers, Json(session)).into_response())
+    Ok((StatusCode::CREATED, who, headers, Json(session)).into_response())
 }
 
 /// `GET /api/v1/session`

@@ -8,6 +8,7 @@ use slipstream_shared::api::{MadeToken, NewToken, Page, TokenInfo};
 use super::{
     error::{ApiError, Code},
     extract::{JsonBody, PathOf, QueryOf},
+    guard::About,
 };
 use crate::{
     access::{AccessError, User},
@@ -39,7 +40,7 @@ pub(super) async fn add(
     State(app): State<Shared>,
     Extension(user): Extension<User>,
     JsonBody(new): JsonBody<NewToken>,
-) -> Result<(StatusCode, Json<MadeToken>), ApiError> {
+) -> Result<(StatusCode, Extension<About>, Json<MadeToken>), ApiError> {
     if let Some(project) = &new.scope.project {
         let path = project.parse::<slipstream_shared::module::ModuleRef>();
         if !path.is_ok_and(|path| path.version.is_none()) {
@@ -47,7 +48,8 @@ pub(super) async fn add(
             return Err(ApiError::new(Code::InvalidValue, detail));
         }
     }
-    Ok((StatusCode::CREATED, Json(app.access.add_token(&user, new).await?)))
+    let made = app.access.add_token(&user, new).await?;
+    Ok((StatusCode::CREATED, Extension(About(format!("{} {}", made.info.user, made.info.id))), Json(made)))
 }
 
 /// `DELETE /api/v1/tokens/{id}`

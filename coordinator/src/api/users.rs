@@ -6,6 +6,7 @@ use slipstream_shared::api::{ChangeUser, NewPassword, NewSshKey, NewUser, Page, 
 use super::{
     error::ApiError,
     extract::{JsonBody, PathOf},
+    guard::About,
 };
 use crate::{
     access::{First, User},
@@ -22,9 +23,9 @@ pub(super) async fn list(State(app): State<Shared>, Extension(user): Extension<U
 pub(super) async fn add(
     State(app): State<Shared>,
     JsonBody(user): JsonBody<NewUser>,
-) -> Result<(StatusCode, Json<UserInfo>), ApiError> {
+) -> Result<(StatusCode, Extension<About>, Json<UserInfo>), ApiError> {
     let made = app.access.add_user(First { user, ..First::default() }).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+    Ok((StatusCode::CREATED, Extension(About(made.name.clone())), Json(made)))
 }
 
 /// `GET /api/v1/users/{user}`

@@ -13,6 +13,7 @@
 //! | `user/<name>` | a user |
 //! | `group/<name>` | a group of users |
 //! | `token/<sha256>` | an API token or a session |
+//! | `audit/<millis><random>` | who did what |
 //! | `idem/<user>\0<key>` | what a launch with this idempotency key answered |
 //!
 //! Numbers are big-endian, so that the order of keys is that of numbers; other parts are text. Module
@@ -34,6 +35,9 @@ pub const TOKENS: &[u8] = b"token/";
 
 /// Prefix of all users.
 pub const USERS: &[u8] = b"user/";
+
+/// Prefix of the audit trail.
+pub const AUDIT: &[u8] = b"audit/";
 
 /// Prefix of all groups.
 pub const GROUPS: &[u8] = b"group/";
@@ -169,6 +173,12 @@ pub fn parse_token(key: &[u8]) -> Option<[u8; 32]> {
     (hex.len() == 64).then_some(sha256)
 }
 
+/// An entry of the audit trail. Of the same millisecond there may be several.
+#[must_use]
+pub fn audit(at: u64, random: [u8; 4]) -> Vec<u8> {
+    [AUDIT, &at.to_be_bytes(), &random].concat()
+}
+
 /// A user.
 #[must_use]
 pub fn user(name: &str) -> Vec<u8> {
@@ -246,6 +256,7 @@ mod tests {
     fn the_order_of_keys_is_that_of_numbers() {
         assert!(event(id(), 9) < event(id(), 10));
         assert!(event(id(), 255) < event(id(), 256));
+        assert!(audit(255, [9; 4]) < audit(256, [0; 4]));
         assert!(module_version("a", 255) < module_version("a", 256));
     }
 

@@ -5,8 +5,8 @@ use http::Method;
 
 use super::{Client, ClientError, escape, json, of};
 use crate::api::{
-    ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser, Session,
-    ShareRequest, SharingInfo, TokenInfo, UserInfo,
+    AuditEntry, ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken,
+    NewUser, Page, Session, ShareRequest, SharingInfo, TokenInfo, UserInfo,
 };
 
 impl Client {
@@ -123,6 +123,12 @@ impl Client {
     /// Changes who may do what with a run.
     pub async fn share_run(&self, run: &str, change: &ShareRequest) -> Result<SharingInfo, ClientError> {
         self.call(Method::PATCH, &of(run, "/sharing"), json(change), None).await
+    }
+
+    /// A page of who did what, with the query of the route.
+    pub async fn audit(&self, query: &[(&str, &str)]) -> Result<Page<AuditEntry>, ClientError> {
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        self.get(&format!("/audit?{}", query.join("&"))).await
     }
 
     /// Revokes a token.

@@ -99,3 +99,57 @@ async fn a_limited_token_says_nothing_of_users_and_makes_no_other() {
     assert!(!listed.to_string().contains("slip_"), "{listed}");
     harness.coordinator.stop().await;
 }
+
+#[tokio::test]
+async fn who_did_what_is_on_record_with_what_came_of_it_and_without_secrets() {
+    let harness = Harness::start().await;
+    let (mut admin, mut client) = with_ann(&harness).await;
+    for (password, expected) in [("wrong horse", 401), ("correct horse", 201)] {
+        let body = json!({ "user": "ann", "password": password });
+        let (status, session) = client.json(Method::POST, "/api/v1/session", Some(body)).await;
+        assert_eq!(status.as_u16(), expected);
+        client.token = session["token"].as_str().map(str::to_owned);
+    }
+    let body = json!({ "user": "correct horse", "password": "typed into the wrong field" });
+    client.json(Method::POST, "/api/v1/session", Some(body)).await;
+    client.json(Method::POST, "/api/v1/users", Some(json!({ "name": "mallory", "admin": true }))).await;
+    let new = json!({ "name": "ci", "scope": { "allows": "read" } });
+    let (_, made) = client.json(Method::POST, "/api/v1/tokens", Some(new)).await;
+    client.get("/api/v1/runs").await;
+    let (run, _) = harness.launch().await;
+    let (status, _) = admin.json(Method::DELETE, &format!("/api/v1/runs/{}", run.id().short()), None).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+
+    let (_, page) = admin.get("/api/v1/audit").await;
+    let told: Vec<String> = page["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|e| {
+            let text = |field: &str| e[field].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {} {}", text("user"), text("action"), text("on"), e["status"], text("code"))
+        })
+        .collect();
+    let token = made["id"].as_str().expect("an id");
+    assert_eq!(
+        told,
+        [
+            "admin add_user ann 201 -".to_owned(),
+            "ann begin_session - 401 bad_login".to_owned(),
+            "ann begin_session - 201 -".to_owned(),
+            "- begin_session - 401 bad_login".to_owned(),
+            "ann add_user - 403 denied".to_owned(),
+            format!("ann add_token ann {token} 201 -"),
+            format!("admin terminate_run {} 202 -", run.id()),
+        ]
+    );
+    let text = page.to_string();
+    assert!(text.contains("127.0.0.1") && !text.contains("horse") && !text.contains("slip_"), "{text}");
+    let (_, own) = client.get("/api/v1/audit?failed=true").await;
+    assert_eq!(own["items"].as_array().map(Vec::len), Some(2), "{own}");
+    let (_, of_run) = admin.get(&format!("/api/v1/audit?on={}&since=2020-01-01T00:00:00Z", run.id())).await;
+    assert_eq!(of_run["items"].as_array().map(Vec::len), Some(1), "{of_run}");
+    let (status, problem) = admin.get("/api/v1/audit?since=yesterday").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (400, &json!("invalid_request")));
+    harness.coordinator.stop().await;
+}

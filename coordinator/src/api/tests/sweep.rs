@@ -51,6 +51,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("show_group", "++.", ""),
     ("change_group", "+-.", r#"{"managers":["bob"]}"#),
     ("delete_group", "---", ""),
+    ("list_audit", "+++", ""),
     ("list_tokens", "+++", ""),
     ("add_token", "+++", r#"{"name":"one more"}"#),
     ("revoke_token", "+..", ""),
