@@ -10,6 +10,8 @@ pub mod condition;
 pub mod context;
 pub mod error_chain;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod http;
 pub mod id;
 pub mod limits;
