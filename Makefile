@@ -53,6 +53,11 @@ test: build image-small ## everything but Debian VMs
 test-vm: build image ## the tutorial on Debian VMs (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
 
+test-editor: ## completion of module files in an editor's language server (installs it with npm, below target/)
+	@packaging/install-deps.sh build editor
+	npm install --silent --no-audit --no-fund --prefix $(TARGET)/editor yaml-language-server@1.25
+	YAML_LANGUAGE_SERVER=$(abspath $(TARGET))/editor/node_modules/yaml-language-server/bin/yaml-language-server cargo test -p slipstream-tests --test editor
+
 # For how long, for those that can go on for ever.
 SECONDS ?= 60
 
@@ -94,4 +99,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean

@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::{
     barrier,
     exit::{Exit, fail},
-    lead, module,
+    explain, lead, module,
     output::Format,
     param, profile, run, ssh, up,
 };
@@ -74,6 +74,7 @@ pub(crate) enum Noun {
     Up(up::Command),
     #[command(subcommand)]
     Module(module::Command),
+    Explain(explain::Command),
     #[command(subcommand)]
     Run(run::Command),
     #[command(subcommand)]
