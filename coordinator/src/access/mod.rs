@@ -5,7 +5,12 @@
 
 pub mod token;
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,18 +56,22 @@ struct Entry {
     created: Millis,
 }
 
-/// The API tokens.
+/// The API tokens. Clones share what they know.
 #[derive(Debug, Clone)]
 pub struct Tokens {
     store: Arc<dyn Backend>,
     seam: Seam,
+    /// Users by the hash of their token, of those who have come before: the store is asked once. It would let a
+    /// reader wait for the commit that is under way, and every request comes by here. Nothing takes a token away yet;
+    /// what will has to take it from here as well.
+    known: Arc<RwLock<HashMap<[u8; 32], User>>>,
 }
 
 impl Tokens {
     /// Those in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Backend>, seam: Seam) -> Self {
-        Tokens { store, seam }
+        Tokens { store, seam, known: Arc::default() }
     }
 
     /// Makes a token of a user. This is the only time it can be seen.
@@ -87,9 +96,15 @@ impl Tokens {
             return Ok(None);
         }
         // Found by its hash: how long that takes says nothing about tokens that exist.
-        let Some(value) = self.store.get(&layout::token(&token::hash(token))).await? else { return Ok(None) };
+        let hash = token::hash(token);
+        if let Some(user) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&hash) {
+            return Ok(Some(user.clone()));
+        }
+        let Some(value) = self.store.get(&layout::token(&hash)).await? else { return Ok(None) };
         let entry: Entry = serde_json::from_slice(&value).map_err(AccessError::Damaged)?;
-        Ok(Some(User { name: entry.user, admin: entry.admin }))
+        let user = User { name: entry.user, admin: entry.admin };
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(hash, user.clone());
+        Ok(Some(user))
     }
 
     /// The token in `<data>/admin-token`; made anew if there is none or the store does not know it.

@@ -236,6 +236,9 @@ impl Waker for LinkWaker {
                 Down::Answer { reply: Reply::Met { seq }, .. } => {
                     (left, self.seen) = (left - 1, seq);
                 }
+                Down::Answers { ids, reply: Reply::Met { seq } } => {
+                    (left, self.seen) = (left - ids.len() as u64, seq);
+                }
                 Down::Answer { reply, .. } => anyhow::bail!("no wait ended so: {reply:?}"),
                 _ => {}
             }
