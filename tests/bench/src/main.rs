@@ -78,6 +78,9 @@ pub(crate) struct Run {
     /// Where the measurements go
     #[arg(long, default_value = "target/bench.jsonl")]
     rows: PathBuf,
+    /// The agent as it goes into images
+    #[arg(long)]
+    agent: Option<PathBuf>,
 }
 
 /// How long to go on.
