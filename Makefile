@@ -74,10 +74,10 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cl
 fuzz: ## readers of what strangers write, each for SECONDS, guided by the code they reach
 	SECONDS_TO_RUN=$(SECONDS) RUSTFLAGS="$(FUZZ_FLAGS)" cargo test -p slipstream-tests --target $(HOST) --target-dir $(TARGET)/fuzz --test fuzz -- --nocapture --test-threads 1
 
-bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
+bench: agent ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
 	@packaging/install-deps.sh build bench
 	cargo build --profile measure -p slipstream-bench
-	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl --agent $(AGENT) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
 
 SEEDS ?= 5000
