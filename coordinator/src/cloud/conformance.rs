@@ -29,11 +29,6 @@ pub(super) trait Subject: Sync {
     /// Asserts that nothing of a released run is left anywhere.
     async fn assert_clean(&self, run: RunId);
 
-    /// Whether what is stopped can be started: its image has a disk.
-    fn keeps_disks(&self) -> bool {
-        true
-    }
-
     /// How long a machine may take to run or to be gone.
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
@@ -121,7 +116,7 @@ async fn what_a_crash_left_is_made_again_or_removed(subject: &dyn Subject, run: 
 
 async fn a_stopped_machine_is_the_same_when_it_is_started(subject: &dyn Subject, run: RunId) {
     let cloud = subject.open();
-    if !cloud.can_power() || !subject.keeps_disks() {
+    if !cloud.can_power() {
         return;
     }
     let machine = cloud.launch(&request(subject, run, "web.1", 1)).await.expect("launched");

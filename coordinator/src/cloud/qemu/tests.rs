@@ -105,10 +105,6 @@ impl Subject for Cloud {
         assert!(!self.data().join(run.short()).exists(), "no folder is left");
     }
 
-    fn keeps_disks(&self) -> bool {
-        false
-    }
-
     fn patience(&self) -> Duration {
         Duration::from_secs(120)
     }
