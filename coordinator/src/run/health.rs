@@ -4,7 +4,6 @@
 use slipstream_shared::{id::InstanceId, state::Milestone};
 
 use super::{Instance, Machine, Run};
-use crate::seam::Millis;
 
 impl Run {
     /// Whether nothing was heard of the agent of an instance for long enough to be on record.
@@ -31,31 +30,6 @@ impl Run {
             text.push_str(&format!(", {silent} silent"));
         }
         text
-    }
-}
-
-/// A trouble that goes on is recorded again after so long.
-const TROUBLE_AGAIN: Millis = 3600 * 1000;
-
-/// So many different ones are remembered.
-const TROUBLES: usize = 16;
-
-impl Run {
-    /// Whether a trouble is to be recorded: it is new, or was not recorded for an hour.
-    #[must_use]
-    pub fn is_news(&self, trouble: &str, now: Millis) -> bool {
-        self.lately.get(trouble).is_none_or(|(_, last)| now >= last + TROUBLE_AGAIN)
-    }
-
-    /// Folds a trouble. One that was not recorded for two hours was over meanwhile.
-    pub(super) fn remember_trouble(&mut self, message: &str, at: Millis) {
-        self.lately.retain(|_, (_, last)| at < *last + 2 * TROUBLE_AGAIN);
-        if self.lately.len() >= TROUBLES
-            && let Some(oldest) = self.lately.iter().min_by_key(|(_, (_, last))| *last).map(|(text, _)| text.clone())
-        {
-            self.lately.remove(&oldest);
-        }
-        self.lately.entry(message.to_owned()).or_insert((at, at)).1 = at;
     }
 }
 

@@ -30,6 +30,7 @@ pub mod retry;
 mod scale;
 pub mod secret;
 pub mod tasks;
+mod trouble;
 mod update;
 pub mod value;
 pub mod view;
