@@ -30,11 +30,6 @@ pub(super) trait Subject: Sync {
     /// Asserts that nothing of a released run is left anywhere.
     async fn assert_clean(&self, run: RunId);
 
-    /// Whether what is stopped can be started: its image has a disk.
-    fn keeps_disks(&self) -> bool {
-        true
-    }
-
     /// Waits until the system of a running machine has come so far that it sees disks come and go.
     async fn booted(&self, _run: RunId, _machine: &str) {}
 
@@ -127,7 +122,7 @@ async fn what_a_crash_left_is_made_again_or_removed(subject: &dyn Subject, run: 
 
 async fn a_stopped_machine_is_the_same_when_it_is_started(subject: &dyn Subject, run: RunId) {
     let cloud = subject.open();
-    if !cloud.can_power() || !subject.keeps_disks() {
+    if !cloud.can_power() {
         return;
     }
     let machine = cloud.launch(&request(subject, run, "web.1", 1)).await.expect("launched");
