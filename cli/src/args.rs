@@ -98,6 +98,11 @@ pub(crate) enum Noun {
     Profile(profile::Command),
 }
 
+/// Bytes of a size such as `4GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    slipstream_shared::module::units::size(text)
+}
+
 /// Reads a time such as `90s`, `20m` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     slipstream_shared::module::units::duration(text).map(Duration::from_secs)

@@ -450,7 +450,8 @@ pub struct AgentPlan {
     /// Added before the first release, as `logs` was: the version stayed 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<AgentTask>,
-    /// The deployment is not to go on from this step: tasks run it.
+    /// The deployment is not to go on from this step: tasks run it. With the number of its steps: a task leads to
+    /// the ready check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<u32>,
     /// The names of the latest tasks by their index, those that have ended included: what to call their

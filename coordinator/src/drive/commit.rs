@@ -174,7 +174,9 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
-                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::TaskOrdered { instance, .. } | Event::MachineChanged { instance, .. } => {
+                    self.tell_plan(instance)
+                }
                 Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }
