@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::{
     audit, barrier,
     exit::{Exit, fail},
-    group, lead, login, module,
+    explain, group, lead, login, module,
     output::Format,
     param, profile, run, share, ssh, ssh_key, token, up, user,
 };
@@ -74,6 +74,7 @@ pub(crate) enum Noun {
     Up(up::Command),
     #[command(subcommand)]
     Module(module::Command),
+    Explain(explain::Command),
     #[command(subcommand)]
     Run(run::Command),
     #[command(subcommand)]
@@ -97,6 +98,11 @@ pub(crate) enum Noun {
     Audit(audit::Command),
     #[command(subcommand)]
     Profile(profile::Command),
+}
+
+/// Bytes of a size such as `4GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    slipstream_shared::module::units::size(text)
 }
 
 /// Reads a time such as `90s`, `20m` or `1h30m`.

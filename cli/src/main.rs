@@ -10,6 +10,7 @@ mod barrier;
 mod context;
 mod coordinator;
 mod exit;
+mod explain;
 mod group;
 mod keys;
 mod lead;
@@ -68,6 +69,7 @@ async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
     match noun {
         Noun::Up(command) => up::run(context, command).await,
         Noun::Module(command) => module::run(context, command).await,
+        Noun::Explain(command) => explain::run(context, &command),
         Noun::Run(command) => run::run(context, command).await,
         Noun::Param(command) => param::run(context, command).await,
         Noun::Barrier(command) => barrier::run(context, command).await,

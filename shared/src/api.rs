@@ -22,12 +22,13 @@ pub use self::audit::AuditEntry;
 pub use self::meeting::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest};
 pub use self::module::{ModuleInfo, SaveRequest, SavedModule};
 pub use self::operation::{
-    OperationInfo, OperationStatus, PowerRequest, RetryRequest, ScaleRequest, TaskInfo, UpdateRequest,
+    AddDiskRequest, OperationInfo, OperationStatus, PowerRequest, RemoveDiskRequest, ResizeRequest, RetryRequest,
+    ScaleRequest, TaskInfo, UpdateRequest,
 };
 pub use self::parameter::{Parameter, ParameterWrite, SetParameter, WaitAnswer, WaitRequest};
 pub use self::run::{
-    AbortRequest, InstanceInfo, LaunchRequest, LeaseRequest, LogInfo, ReportInfo, RunDetail, RunSummary, StepInfo,
-    TroubleInfo, WaitInfo, Why, WhyInstance,
+    AbortRequest, DiskInfo, InstanceInfo, LaunchRequest, LeaseRequest, LogInfo, ReportInfo, RunDetail, RunSummary,
+    StepInfo, TroubleInfo, WaitInfo, Why, WhyInstance,
 };
 pub use self::sharing::{ShareRequest, SharingInfo};
 

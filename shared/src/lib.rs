@@ -11,6 +11,8 @@ pub mod context;
 pub mod disk;
 pub mod error_chain;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod http;
 pub mod id;
 pub mod limits;

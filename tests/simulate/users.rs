@@ -111,7 +111,7 @@ async fn wait(sim: &Arc<Sim>, run: RunId, key: &Key) {
         match asked {
             Some(Ok(answer)) => {
                 let mut rules = sim.rules();
-                for parameter in &answer.parameters {
+                for parameter in &answer.answer.parameters {
                     rules.told_value(run, key, parameter.value.as_deref(), parameter.revision);
                 }
                 rules.wait_ends(number);

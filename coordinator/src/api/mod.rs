@@ -35,10 +35,10 @@ mod users;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeadRequest, LeaseRequest, LogInfo,
-        ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail,
-        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, ShareRequest, SharingInfo, UpdateRequest,
-        WaitAnswer, WaitRequest, Why,
+        AbortRequest, AddDiskRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeadRequest,
+        LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest,
+        RemoveDiskRequest, ReportInfo, ResizeRequest, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule,
+        ScaleRequest, SetParameter, ShareRequest, SharingInfo, UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
     sharing::Right,
@@ -281,6 +281,33 @@ fn of_operations() -> Vec<Route> {
             .about("operations", "Powers machines off and on again; done when they are ready")
             .header("Idempotency-Key", KEY)
             .takes::<PowerRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/resize", "resize_machines", operations::resize)
+            .needs(Needs::Run(Right::Launch))
+            .about(
+                "operations",
+                "Gives machines another size: they are powered off for it, and are ready again when it is done",
+            )
+            .header("Idempotency-Key", KEY)
+            .takes::<ResizeRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/disks", "add_disk", operations::add_disk)
+            .needs(Needs::Run(Right::Launch))
+            .about("operations", "Gives machines one more disk each, while they run")
+            .header("Idempotency-Key", KEY)
+            .takes::<AddDiskRequest>()
+            .json::<OperationInfo>(202, "It has begun")
+            .json::<OperationInfo>(200, "What would be done, where only that was asked")
+            .fails(FAILS),
+        Route::post("/api/v1/runs/{run}/disks/remove", "remove_disk", operations::remove_disk)
+            .needs(Needs::Run(Right::Launch))
+            .about("operations", "Removes a disk of a machine with all that is on it, while the machine runs")
+            .header("Idempotency-Key", KEY)
+            .takes::<RemoveDiskRequest>()
             .json::<OperationInfo>(202, "It has begun")
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),

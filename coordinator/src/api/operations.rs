@@ -5,9 +5,13 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use slipstream_shared::{
-    api::{OperationInfo, Page, PowerRequest, RetryRequest, ScaleRequest},
+    api::{
+        AddDiskRequest, OperationInfo, Page, PowerRequest, RemoveDiskRequest, ResizeRequest, RetryRequest, ScaleRequest,
+    },
+    disk::DiskSpec,
     event::Author,
     operation::Asked,
+    plan::Size,
 };
 
 use super::{
@@ -66,6 +70,38 @@ pub(super) async fn reboot(
     JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
 ) -> Answer {
     operate(user, &run, &headers, Asked::Reboot { instances }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/resize`
+pub(super) async fn resize(
+    Extension(user): Extension<User>,
+    Extension(run): Extension<RunHandle>,
+    headers: HeaderMap,
+    JsonBody(ResizeRequest { instances, nodes, cpu, ram, dry_run }): JsonBody<ResizeRequest>,
+) -> Answer {
+    let asked = Asked::Resize { instances, nodes, size: Size { cpu, ram, disk: None } };
+    operate(user, &run, &headers, asked, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/disks`
+pub(super) async fn add_disk(
+    Extension(user): Extension<User>,
+    Extension(run): Extension<RunHandle>,
+    headers: HeaderMap,
+    JsonBody(AddDiskRequest { instances, size, mount, fs, dry_run }): JsonBody<AddDiskRequest>,
+) -> Answer {
+    let asked = Asked::AddDisk { instances, spec: DiskSpec { size, mount, fs } };
+    operate(user, &run, &headers, asked, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/disks/remove`
+pub(super) async fn remove_disk(
+    Extension(user): Extension<User>,
+    Extension(run): Extension<RunHandle>,
+    headers: HeaderMap,
+    JsonBody(RemoveDiskRequest { instance, disk, dry_run }): JsonBody<RemoveDiskRequest>,
+) -> Answer {
+    operate(user, &run, &headers, Asked::RemoveDisk { instance, disk }, dry_run).await
 }
 
 /// `GET /api/v1/runs/{run}/operations`
