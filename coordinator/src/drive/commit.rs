@@ -34,6 +34,9 @@ impl Actor {
             std::mem::take(&mut turn.effects).into_iter().for_each(|effect| self.carry_out(effect));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if Bug::LaunchFirst.is_planted() {
+            self.start_commands(std::mem::take(&mut turn.commands));
+        }
         if !turn.records.is_empty() {
             let summary = self.changed_summary();
             if let Err(error) = self.journal.append(&turn.records, summary.as_ref()).await {

@@ -24,7 +24,10 @@ use slipstream_shared::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    cloud::fake::{Started, World as Cloud},
+    cloud::{
+        LaunchRequest, UserData,
+        fake::{Started, World as Cloud},
+    },
     drive::{LaunchSecret, RunError, RunHandle, Runs, Trust, World},
     seam::Seam,
     store::{Backend, Batch, MemoryBackend, StoreError},
@@ -267,6 +270,20 @@ impl Site {
 
     pub(super) async fn next_start(&mut self) -> Started {
         self.starts.as_mut().expect("not playing").recv().await.expect("the cloud goes on")
+    }
+
+    /// The launch of a machine reaches the cloud once more.
+    pub(super) async fn launch_again(&self, started: &Started) {
+        let request = LaunchRequest {
+            name: started.key.machine_name(),
+            key: started.key.clone(),
+            image: "any".into(),
+            size: Size::default(),
+            network: Network::Public,
+            ordinal: 1,
+            user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
+        };
+        self.cloud.connector().launch(&request).await.expect("launched again");
     }
 
     /// Plays all agents from now on, across restarts of the coordinator.
