@@ -38,6 +38,8 @@ use crate::{
 struct Store {
     inner: Arc<MemoryBackend>,
     full: Arc<AtomicBool>,
+    /// It writes, and says that it has failed.
+    denying: AtomicBool,
     unreadable: AtomicBool,
     left: AtomicI64,
     /// It dies instead of recording what contains this.
@@ -63,6 +65,9 @@ impl Backend for Store {
             std::future::pending::<()>().await;
         }
         let result = self.inner.append(batch).await;
+        if self.denying.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
         if left == 1 {
             self.died.notify_one();
             std::future::pending::<()>().await;
@@ -186,6 +191,7 @@ impl Site {
         let store = Arc::new(Store {
             inner: Arc::clone(&inner),
             full: Arc::clone(&full),
+            denying: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             left,
             forbidden: Mutex::default(),
@@ -206,6 +212,10 @@ impl Site {
 
     pub(super) fn break_reads(&self, broken: bool) {
         self.store.unreadable.store(broken, Ordering::SeqCst);
+    }
+
+    pub(super) fn deny_writes(&self, denying: bool) {
+        self.store.denying.store(denying, Ordering::SeqCst);
     }
 
     pub(super) fn fill_disk(&self, full: bool) {
@@ -324,6 +334,7 @@ impl Site {
         self.store = Arc::new(Store {
             inner,
             full,
+            denying: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             left,
             forbidden: Mutex::default(),
