@@ -9,7 +9,7 @@ use slipstream_shared::{
     state::{Outcome, RunState},
 };
 use slipstream_tests::{Coordinator, eventually_within, machines_below, next_record};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::sync::oneshot;
 
 const APPLICATION: &str = r#"slipstream: 1
 kind: application
@@ -71,21 +71,22 @@ pub(crate) async fn live(coordinator: &mut Coordinator, kind: &Kind, point: Opti
     let (told, run) = oneshot::channel();
     let client = coordinator.client();
     let person = Person { client: client.clone(), data: coordinator.data(), limit: kind.limit };
-    let life: JoinHandle<Vec<String>> = tokio::spawn(async move { person.live(told).await });
-    let run = run.await.expect("it is launched");
-    let (mut events, mut records, mut killed) = (client.events(&run, 0), Vec::new(), false);
-    while records.last().is_none_or(|last| !is_last(last)) {
-        let record = tokio::time::timeout(kind.limit, next_record(&mut events)).await;
-        let record = record.unwrap_or_else(|_| panic!("nothing happens after {:?}", records.last()));
-        let seq = record.seq;
-        records.push(record);
-        if point == Some(seq) {
-            coordinator.kill();
-            coordinator.restart().await;
-            killed = true;
+    let (acknowledged, (records, killed)) = tokio::join!(person.live(told), async {
+        let run = run.await.expect("it is launched");
+        let (mut events, mut records, mut killed) = (client.events(&run, 0), Vec::new(), false);
+        while records.last().is_none_or(|last| !is_last(last)) {
+            let record = tokio::time::timeout(kind.limit, next_record(&mut events)).await;
+            let record = record.unwrap_or_else(|_| panic!("nothing happens after {:?}", records.last()));
+            let seq = record.seq;
+            records.push(record);
+            if point == Some(seq) {
+                coordinator.kill();
+                coordinator.restart().await;
+                killed = true;
+            }
         }
-    }
-    let acknowledged = life.await.unwrap_or_else(|e| panic!("killed at {point:?}: {e}\n{}", coordinator.log()));
+        (records, killed)
+    });
     check(&records, &acknowledged, point);
     coordinator.assert_nothing_left().await;
     End { records: records.len() as u64, killed }

@@ -117,7 +117,10 @@ impl Machine {
 
     /// Waits for what a script needs. False: it will never have that.
     async fn environment(&self, index: u32, gated: bool) -> bool {
-        while gated {
+        if !gated {
+            return true;
+        }
+        loop {
             self.abort.until(|aborted| !aborted).await;
             match self.ask(86_400, |id| Up::Env { id, index }).await {
                 Some(Reply::Env { .. }) => return true,
@@ -129,7 +132,6 @@ impl Machine {
                 _ => {}
             }
         }
-        true
     }
 
     /// Runs one script, whose environment is there or will never be.
