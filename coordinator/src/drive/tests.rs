@@ -11,6 +11,7 @@ mod scale;
 mod silence;
 mod site;
 mod update;
+mod vertical;
 
 use std::time::Duration;
 

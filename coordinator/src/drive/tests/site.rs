@@ -129,6 +129,7 @@ pub(super) fn plan(count: u32) -> Plan {
         platform: None,
         login: "root".into(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Public,
         params: [("greeting".to_owned(), ParamPlan::default())].into(),
         steps: vec![StepPlan {
@@ -289,6 +290,7 @@ impl Site {
             key: started.key.clone(),
             image: "any".into(),
             size: Size::default(),
+            disks: vec![],
             network: Network::Public,
             ordinal: 1,
             user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
