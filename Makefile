@@ -86,7 +86,10 @@ simulate: ## worlds on virtual time in which everything goes wrong, one for each
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --profile simulate -p slipstream-tests --test simulate -- --nocapture
 
 simulate-broken: ## the same with bugs: each has to be found
-	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
+	cargo test --profile simulate -p slipstream-tests --features planted-bugs --test simulate planted -- --nocapture
+
+kill-loop: build image-small ## kill -9 at every record of a deployment, its scaling and its end (some minutes)
+	EVERY_RECORD=1 SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test kill -- --nocapture --test-threads 1
 
 soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
 	@packaging/install-deps.sh build
@@ -99,4 +102,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken kill-loop fuzz bench soak golden clean

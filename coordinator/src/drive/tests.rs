@@ -17,11 +17,9 @@ use std::time::Duration;
 
 use slipstream_shared::{
     api::RunDetail,
-    context::Context,
     event::{Author, Event},
     link::{Change, Down, RefusedCode, Reply, Up},
     parameter::Key,
-    plan::{Network, Size},
     state::RunState,
 };
 
@@ -29,7 +27,7 @@ use self::site::{Script, Site, plan};
 use super::{AgentLink, EnrolError, RunError};
 use crate::{
     cloud::{
-        CloudError, LaunchRequest, UserData,
+        CloudError,
         fake::{Fault, Habits},
     },
     run::{change::Refused, decide::BOOT_DEADLINE},
@@ -438,17 +436,7 @@ async fn a_run_ends_although_a_launch_has_reached_the_cloud_twice() {
     site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
-    let request = LaunchRequest {
-        name: started.key.machine_name(),
-        key: started.key.clone(),
-        image: "any".into(),
-        size: Size::default(),
-        disks: vec![],
-        network: Network::Public,
-        ordinal: 1,
-        user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
-    };
-    site.cloud.connector().launch(&request).await.expect("launched again");
+    site.launch_again(&started).await;
     site.wait_until(run, |d| d.nodes.iter().any(|n| n.machine.is_some())).await;
     assert_eq!(site.cloud.machines(), 2);
     site.handle(run).await.terminate(ann()).await.expect("accepted");
