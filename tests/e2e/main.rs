@@ -15,5 +15,6 @@ mod secrets;
 mod survive;
 mod update;
 mod values;
+mod vertical;
 mod wakeups;
 mod wrong;
