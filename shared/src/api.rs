@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod account;
 mod meeting;
 mod module;
 mod operation;
 mod parameter;
 mod run;
+mod sharing;
 
+pub use self::account::{
+    Allows, ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser,
+    Scope, Session, SshKeyInfo, TokenInfo, UserInfo,
+};
 pub use self::meeting::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest};
 pub use self::module::{ModuleInfo, SaveRequest, SavedModule};
 pub use self::operation::{
@@ -22,6 +28,7 @@ pub use self::run::{
     AbortRequest, DiskInfo, InstanceInfo, LaunchRequest, LeaseRequest, LogInfo, ReportInfo, RunDetail, RunSummary,
     StepInfo, TroubleInfo, WaitInfo, Why, WhyInstance,
 };
+pub use self::sharing::{ShareRequest, SharingInfo};
 
 /// An error: problem details for HTTP APIs (RFC 9457), `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! Typed client of the coordinator's REST API: one method per route.
 
+mod account;
 mod events;
 mod log;
 mod meeting;

@@ -43,9 +43,12 @@ impl Actor {
         let (Some(node), Some(instance)) = (self.run.node(id), self.run.instances.get(id)) else { return };
         let Some(connector) = self.world.clouds.get(&node.cloud).map(Arc::clone) else { return };
         let (run, attempt, id) = (self.run.id, instance.attempt, id.clone());
-        let machine = instance.native.clone().unwrap_or_default();
+        let machines = self.watches.twins_of(&id, instance.native.as_deref().unwrap_or_default());
         self.job(Some(command), async move {
-            let result = bounded(connector.power(run, &machine, on)).await;
+            let mut result = Ok(());
+            for machine in machines {
+                result = result.and(bounded(connector.power(run, &machine, on)).await);
+            }
             Outcome::Powered { instance: id, attempt, on, result }
         });
     }

@@ -149,6 +149,9 @@ impl Run {
         }
         if let Some(abort) = &self.abort {
             self.end_all(&format!("the run was aborted: {}", abort.reason), decision);
+            if !decision.events.is_empty() {
+                return;
+            }
         }
         self.give_up(now, decision);
         self.switch_machines(now, decision);
@@ -156,7 +159,9 @@ impl Run {
         self.order_tasks(now, decision);
         self.end_late_retries(now, decision);
         for (number, operation) in self.open_operations() {
-            if self.is_done(number, operation) {
+            // It may have been too late for one of its machines, and done but for that.
+            let ended = |e: &Event| matches!(e, Event::OperationFinished { number: ended, .. } if *ended == number);
+            if self.is_done(number, operation) && !decision.events.iter().any(ended) {
                 let failure = self.failure_of(number, operation);
                 decision.events.push(Event::OperationFinished { number, failure });
             }
