@@ -203,6 +203,13 @@ impl Machine {
         result
     }
 
+    fn answered(&self, id: u64, reply: Reply) {
+        let question = self.room().questions.remove(&id);
+        if let Some((_, to)) = question {
+            let _ = to.send(reply);
+        }
+    }
+
     async fn receive(&self, mut down: Lines, out: mpsc::UnboundedSender<Up>) -> Result<(), Dismissed> {
         while let Some(line) = down.recv().await {
             tokio::time::sleep(self.sim.delay(2, 2000)).await;
@@ -216,12 +223,8 @@ impl Machine {
                     self.abort.show(plan.abort.is_some());
                     self.plan.show(Some(*plan));
                 }
-                Down::Answer { id, reply } => {
-                    let question = self.room().questions.remove(&id);
-                    if let Some((_, to)) = question {
-                        let _ = to.send(reply);
-                    }
-                }
+                Down::Answer { id, reply } => self.answered(id, reply),
+                Down::Answers { ids, reply } => ids.into_iter().for_each(|id| self.answered(id, reply.clone())),
                 Down::Done { op, refused } => self.done(op, refused),
                 Down::Abort { .. } => self.abort.show(true),
                 Down::AbortCancelled => self.abort.show(false),

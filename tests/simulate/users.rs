@@ -124,7 +124,7 @@ async fn wait_for(sim: &Arc<Sim>, run: RunId, key: &Key, newer_than: Option<u64>
         match asked {
             Some(Ok(answer)) => {
                 let mut rules = sim.rules();
-                for parameter in &answer.parameters {
+                for parameter in &answer.answer.parameters {
                     rules.told_value(run, key, parameter.value.as_deref(), parameter.revision);
                 }
                 rules.wait_ends(number);

@@ -15,8 +15,9 @@ use super::{
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
     handle::stopping,
+    question::{Come, Met},
     secrets,
-    waiters::{Asker, Come},
+    waiters::Asker,
 };
 use crate::{
     planted::Bug,
@@ -160,10 +161,10 @@ impl Actor {
 
     pub(super) fn answer(&mut self, answer: Answer, result: Result<Come, RunError>) {
         match answer {
-            Answer::User(to) => drop(to.send(result.and_then(|come| match come {
+            Answer::User(_, to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
                 Come::Broken(reason) => Err(Refused::Broken(reason).into()),
-                Come::Leads(_) => Ok(WaitAnswer { seq: self.run.seq, parameters: vec![] }),
+                Come::Leads(_) => Ok(Met::new(WaitAnswer { seq: self.run.seq, parameters: vec![] })),
                 Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
@@ -185,7 +186,9 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
-                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::TaskOrdered { instance, .. } | Event::MachineChanged { instance, .. } => {
+                    self.tell_plan(instance)
+                }
                 Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }

@@ -462,7 +462,8 @@ impl Agent {
                     // After a start of its machine: only the ready check belongs to a boot.
                     if !self.finished && plan.finished.contains_key(&0) {
                         self.finished = true;
-                        if self.change(&mut link, Change::Ready).await.is_none() {
+                        // A task leads to it otherwise.
+                        if plan.held.is_none() && self.change(&mut link, Change::Ready).await.is_none() {
                             return;
                         }
                     }
@@ -531,7 +532,7 @@ impl Agent {
             let fails = matches!(&task.step.script, Script_::Text(text) if text == "false");
             let result = StepResult { exit: Some(i32::from(fails)), ..StepResult::default() };
             self.change(link, Change::StepFinished { index: task.index, result }).await?;
-            if task.check && !fails {
+            if task.check && (!fails || task.again.is_none()) {
                 self.change(link, Change::Ready).await?;
             }
             self.done.insert(task.index);
