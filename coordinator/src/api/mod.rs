@@ -251,6 +251,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/resize", "resize_machines", operations::resize)
+            .needs(Needs::Login)
             .about(
                 "operations",
                 "Gives machines another size: they are powered off for it, and are ready again when it is done",
@@ -261,6 +262,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/disks", "add_disk", operations::add_disk)
+            .needs(Needs::Login)
             .about("operations", "Gives machines one more disk each, while they run")
             .header("Idempotency-Key", KEY)
             .takes::<AddDiskRequest>()
@@ -268,6 +270,7 @@ fn of_operations() -> Vec<Route> {
             .json::<OperationInfo>(200, "What would be done, where only that was asked")
             .fails(FAILS),
         Route::post("/api/v1/runs/{run}/disks/remove", "remove_disk", operations::remove_disk)
+            .needs(Needs::Login)
             .about("operations", "Removes a disk of a machine with all that is on it, while the machine runs")
             .header("Idempotency-Key", KEY)
             .takes::<RemoveDiskRequest>()
