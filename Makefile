@@ -50,8 +50,20 @@ check: ## format, lints, unit tests: what to run before each commit
 test: build image-small ## everything but Debian VMs
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test --workspace
 
-test-vm: build image ## the tutorial on Debian VMs (some minutes)
+test-vm: build image image-small ## the tutorial on Debian VMs, and three cuts of power (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
+	@$(MAKE) --no-print-directory test-power CUTS=3
+
+CUTS ?= 50
+
+test-power: build image-small ## the power of a VM with the coordinator is cut while it is written to (CUTS=n, SEED=n)
+	@packaging/install-deps.sh power
+	CUTS=$(CUTS) SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test power -- --nocapture
+
+test-power-broken: image-small ## the same without fdatasync, and with large values in files of their own: both have to be found
+	@packaging/install-deps.sh power
+	cargo build --workspace --features slipstream-coordinator/planted-bugs --target-dir $(TARGET)/planted
+	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test power planted -- --nocapture
 
 # For how long, for those that can go on for ever.
 SECONDS ?= 60
@@ -83,8 +95,9 @@ simulate: ## worlds on virtual time in which everything goes wrong, one for each
 simulate-broken: ## the same with bugs: each has to be found
 	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
 
-soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
+soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat, and so does a store written a million times (SECONDS=n)
 	@packaging/install-deps.sh build
+	OVERWRITES=1000000 cargo test -p slipstream-coordinator --lib --quiet overwriting -- --nocapture
 	cargo build --profile measure -p slipstream-bench
 	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
 
@@ -94,4 +107,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm test-power test-power-broken linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean
