@@ -117,42 +117,37 @@ impl Runs {
             after = Some(last.clone());
             for (key, bytes) in page {
                 let Some(id) = layout::parse_summary(&key) else { continue };
-                if let Ok(summary) = serde_json::from_slice::<RunSummary>(&bytes) {
-                    with_records.remove(&id);
-                    if summary.state.is_final() && summary.damaged.is_none() {
-                        continue;
-                    }
-                    self.take_up_one(id, Some(summary)).await?;
+                let Ok(summary) = serde_json::from_slice::<RunSummary>(&bytes) else {
+                    with_records.insert(id);
+                    continue;
+                };
+                with_records.remove(&id);
+                if !summary.state.is_final() || summary.damaged.is_some() {
+                    self.take_up_one(id).await?;
                 }
             }
         }
         for id in with_records {
-            self.take_up_one(id, None).await?;
+            self.make_summary(id).await?;
+            self.take_up_one(id).await?;
         }
         Ok(())
     }
 
-    async fn take_up_one(&self, id: RunId, summary: Option<RunSummary>) -> Result<(), StoreError> {
-        let journal = Journal::new(Arc::clone(&self.world.backend), id);
-        let lost = summary.is_none();
-        match journal.load().await {
-            Ok(Some(run)) if lost => {
-                tracing::warn!(run = %id, "the summary of a run was lost; it is made again");
-                let writes = vec![(layout::summary(id), Some(json(&run.summary())))];
-                self.world.backend.append(Batch { expect: vec![], writes }).await?;
-                if !run.state.is_final() {
-                    self.open(id).await?;
-                }
-            }
-            Ok(Some(_)) => drop(self.open(id).await?),
-            Ok(None) => {}
-            Err(StoreError::Lost { reason, .. }) => {
-                let read = journal.rest().await?.run.map(|run| run.summary());
-                self.remember(id, summary.or(read), reason);
-            }
-            Err(error) => return Err(error),
+    async fn take_up_one(&self, id: RunId) -> Result<(), StoreError> {
+        match self.open(id).await {
+            Ok(_) | Err(StoreError::Lost { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+
+    /// Makes the summary of a run again, of its events.
+    async fn make_summary(&self, id: RunId) -> Result<(), StoreError> {
+        let rest = Journal::new(Arc::clone(&self.world.backend), id).rest().await?;
+        let Some(run) = rest.run else { return Ok(()) };
+        tracing::warn!(run = %id, "the summary of a run was lost; it is made again");
+        let writes = vec![(layout::summary(id), Some(json(&run.summary())))];
+        self.world.backend.append(Batch { expect: vec![], writes }).await
     }
 
     /// Has lists show that a run is damaged.

@@ -99,7 +99,7 @@ impl Writer {
             let batch = if writes.is_empty() { None } else { Some((entry::stage(db, &writes, number)?, writes)) };
             Ok((verdicts, batch))
         });
-        let (verdicts, batch) = staged.map_err(Failure::unchanged)?;
+        let (verdicts, batch) = staged.map_err(|error| self.open_anew(error))?;
         if let Some((batch, writes)) = batch {
             self.apply(number, batch)?;
             // Before anybody can read them.
@@ -116,7 +116,7 @@ impl Writer {
         let written = written.and_then(|_| self.files.disk.sync(data));
         if let Err(error) = written.and_then(|()| mark::write(mark, number)) {
             if let Err(again) = self.reopen() {
-                tracing::error!(error = %again, path = %self.files.path.display(), "cannot open the store anew");
+                self.cannot_reopen(&again);
                 return Err(Failure::unknown(error));
             }
             if self.durable != number {
@@ -124,6 +124,17 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// The failure of a group of which nothing was written, once the store is open again.
+    fn open_anew(&mut self, error: io::Error) -> Failure {
+        let reopened = self.reopen();
+        let again = reopened.map_err(|error| self.cannot_reopen(&error)).is_ok();
+        Failure { again, ..Failure::unchanged(error) }
+    }
+
+    fn cannot_reopen(&self, error: &io::Error) {
+        tracing::error!(%error, path = %self.files.path.display(), "cannot open the store anew");
     }
 
     /// Opens the store anew from its files, with what is in them made durable first.
