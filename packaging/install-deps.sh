@@ -13,6 +13,7 @@ groups:
   image   make the Debian reference image
   bench   measure beside etcd (make bench)
   power   cut the power of a coordinator (make test-power)
+  editor  try module files in an editor's language server (make test-editor)
 
 --check-only, or NO_INSTALL=1 in the environment: install nothing, name what
 is missing and the command that installs it, and exit 1.
@@ -28,6 +29,7 @@ build|/usr/lib/*/libc.a|libc6-dev|linking the agent statically
 vm|qemu-system-x86_64|qemu-system-x86|running the VMs
 vm|/usr/share/seabios/bios-256k.bin|seabios|the firmware that starts the kernel of a VM
 vm|qemu-img|qemu-utils|making the overlay disk of each VM
+vm|mke2fs|e2fsprogs|making the disk of the small image
 vm|vde_switch|vde2|the private network between VMs
 vm|ssh|openssh-client|opening a shell on a VM
 vm|cpio|cpio|packing the initrd of an image
@@ -42,6 +44,8 @@ image|cpio|cpio|packing its initrd
 image|depmod|kmod|resolving its kernel modules
 image|zstd|zstd|reading packages and kernel modules
 image|xz|xz-utils|reading packages and kernel modules
+editor|npm|npm|installing the language server
+editor|node|nodejs|running it
 bench|etcd|etcd-server|the server that the coordinator is measured beside
 power|nbdkit|nbdkit|a disk whose cache is lost with its power
 power|mke2fs|e2fsprogs|making that disk

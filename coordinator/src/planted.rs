@@ -27,6 +27,12 @@ pub enum Bug {
     NoSync,
     /// Large values are not cut, so that sled puts them into files of their own.
     WholeValues,
+    /// A launch is not on record before the cloud is asked for it.
+    LaunchFirst,
+    /// The lead of a program is given to whoever asks next, although its time is not over.
+    LeadTakenOver,
+    /// The end of a run forgets the instances that were added while it was up.
+    ForgottenAdded,
 }
 
 impl Bug {
@@ -39,6 +45,9 @@ impl Bug {
         ("no-report-deadline", Bug::NoReportDeadline),
         ("no-sync", Bug::NoSync),
         ("whole-values", Bug::WholeValues),
+        ("launch-first", Bug::LaunchFirst),
+        ("lead-taken-over", Bug::LeadTakenOver),
+        ("forgotten-added", Bug::ForgottenAdded),
     ];
 
     /// Whether this program has it.

@@ -12,6 +12,7 @@
 
 mod actor;
 mod agents;
+mod announce;
 mod clock;
 mod commit;
 mod damaged;
@@ -23,6 +24,7 @@ mod lines;
 mod meeting;
 mod operate;
 mod power;
+mod question;
 mod secrets;
 mod silence;
 mod snapshot;
@@ -36,7 +38,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -53,6 +55,7 @@ pub use self::{
     feed::EventFeed,
     handle::{RunHandle, Write},
     lines::Lines,
+    question::Met,
     silence::SILENT_AFTER,
     token::LaunchSecret,
 };
@@ -161,7 +164,10 @@ pub struct Trust {
 #[derive(Debug, Clone)]
 pub struct Runs {
     world: Arc<World>,
-    active: Arc<Mutex<BTreeMap<RunId, RunHandle>>>,
+    /// Those that have an actor; who looks for one of them waits for nobody.
+    active: Arc<RwLock<BTreeMap<RunId, RunHandle>>>,
+    /// Held by who starts an actor, so that a run never has two.
+    starting: Arc<Mutex<()>>,
     damaged: Arc<std::sync::Mutex<damaged::Damaged>>,
 }
 
@@ -171,7 +177,8 @@ impl Runs {
     /// # Errors
     /// The store cannot be read.
     pub async fn start(world: World) -> Result<Self, StoreError> {
-        let runs = Runs { world: Arc::new(world), active: Arc::default(), damaged: Arc::default() };
+        let runs =
+            Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default(), damaged: Arc::default() };
         runs.take_up().await?;
         Ok(runs)
     }
@@ -244,13 +251,12 @@ impl Runs {
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
-        let mut active = self.active.lock().await;
+        let _starting = self.starting.lock().await;
         match journal.append(&records, Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
-        active.retain(|_, h| !h.is_closed());
-        active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
+        self.start_actor(journal, run);
         Ok(id)
     }
 
@@ -326,9 +332,12 @@ impl Runs {
 
     /// The handle of a run, its actor started if there is none.
     async fn open(&self, id: RunId) -> Result<Option<RunHandle>, StoreError> {
-        let mut active = self.active.lock().await;
-        if let Some(handle) = active.get(&id).filter(|h| !h.is_closed()) {
-            return Ok(Some(handle.clone()));
+        if let Some(handle) = self.active(id) {
+            return Ok(Some(handle));
+        }
+        let _starting = self.starting.lock().await;
+        if let Some(handle) = self.active(id) {
+            return Ok(Some(handle));
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         let run = match journal.load().await {
@@ -342,9 +351,21 @@ impl Runs {
                 return Err(error);
             }
         };
+        Ok(Some(self.start_actor(journal, run)))
+    }
+
+    fn active(&self, id: RunId) -> Option<RunHandle> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.get(&id).filter(|handle| !handle.is_closed()).cloned()
+    }
+
+    /// Whoever calls this holds `starting`.
+    fn start_actor(&self, journal: journal::Journal, run: Run) -> RunHandle {
+        let id = run.id;
         let handle = actor::start(Arc::clone(&self.world), journal, run);
-        active.retain(|_, h| !h.is_closed());
+        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        active.retain(|_, handle| !handle.is_closed());
         active.insert(id, handle.clone());
-        Ok(Some(handle))
+        handle
     }
 }
