@@ -70,7 +70,7 @@ for arg in "$@"; do
     case $arg in
     --check-only) check_only=1 ;;
     -h | --help) usage; exit 0 ;;
-    build | vm | image | bench | power) groups="$groups $arg" ;;
+    build | vm | image | bench | power | editor) groups="$groups $arg" ;;
     *) echo "install-deps: unknown group or option: $arg" >&2; usage >&2; exit 2 ;;
     esac
 done
