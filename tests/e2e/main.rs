@@ -1,6 +1,7 @@
 //! Promises made to users, tried with the real programs.
 
 mod boot;
+mod damage;
 mod full;
 mod input;
 mod life;

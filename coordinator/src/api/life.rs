@@ -50,9 +50,7 @@ pub(super) async fn abandon(
     Extension(user): Extension<User>,
     PathOf(run): PathOf<String>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    let run = app.runs.find(&run).await?;
-    run.abandon(Author::User(user.name)).await?;
-    Ok(Json(run.detail().await?))
+    Ok(Json(app.runs.abandon(&run, Author::User(user.name)).await?))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) async fn list(
 
 /// `GET /api/v1/runs/{run}`
 pub(super) async fn show(State(app): State<Shared>, PathOf(run): PathOf<String>) -> Result<Json<RunDetail>, ApiError> {
-    Ok(Json(app.runs.find(&run).await?.detail().await?))
+    Ok(Json(app.runs.detail(&run).await?))
 }
 
 /// `DELETE /api/v1/runs/{run}`

@@ -15,6 +15,7 @@ mod agents;
 mod announce;
 mod clock;
 mod commit;
+mod damaged;
 mod feed;
 mod handle;
 mod jobs;
@@ -167,27 +168,19 @@ pub struct Runs {
     active: Arc<RwLock<BTreeMap<RunId, RunHandle>>>,
     /// Held by who starts an actor, so that a run never has two.
     starting: Arc<Mutex<()>>,
+    damaged: Arc<std::sync::Mutex<damaged::Damaged>>,
 }
 
 impl Runs {
-    /// Takes up all runs that have not ended.
+    /// Takes up all runs that have not ended. One that is damaged keeps none of the others from going on.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn start(world: World) -> Result<Self, StoreError> {
-        let runs = Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default() };
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = runs.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(runs) };
-            after = Some(last.clone());
-            for (_, bytes) in &page {
-                let summary = parse_summary(bytes)?;
-                if !summary.state.is_final() {
-                    runs.open(summary.id).await?;
-                }
-            }
-        }
+        let runs =
+            Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default(), damaged: Arc::default() };
+        runs.take_up().await?;
+        Ok(runs)
     }
 
     /// Starts a run. It exists, durably, when this returns.
@@ -295,16 +288,21 @@ impl Runs {
     }
 
     async fn summaries(&self) -> Result<Vec<RunSummary>, RunError> {
+        let mut damaged = self.damaged().clone();
         let mut all = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = self.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
+            let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for (_, bytes) in &page {
-                all.push(parse_summary(bytes)?);
+            for (key, bytes) in &page {
+                let known = layout::parse_summary(key).and_then(|id| damaged.remove(&id));
+                // One that is damaged since the start is made again at the next.
+                all.extend(known.or_else(|| serde_json::from_slice(bytes).ok()));
             }
         }
+        all.extend(damaged.into_values());
+        Ok(all)
     }
 
     /// The run with this id, or with these last digits of it.
@@ -312,20 +310,24 @@ impl Runs {
     /// # Errors
     /// There is none, or more than one.
     pub async fn find(&self, text: &str) -> Result<RunHandle, RunError> {
-        let id = match text.parse() {
-            Ok(id) => id,
+        let id = self.id_of(text).await?;
+        self.open(id).await?.ok_or_else(|| RunError::NotFound(text.to_owned()))
+    }
+
+    async fn id_of(&self, text: &str) -> Result<RunId, RunError> {
+        match text.parse() {
+            Ok(id) => Ok(id),
             Err(_) if text.len() >= 4 => {
                 let matching = |s: &RunSummary| s.id.to_string().replace('-', "").ends_with(&text.to_lowercase());
                 let found: Vec<RunId> = self.summaries().await?.iter().filter(|s| matching(s)).map(|s| s.id).collect();
                 match found.as_slice() {
-                    [id] => *id,
-                    [] => return Err(RunError::NotFound(text.to_owned())),
-                    _ => return Err(RunError::Ambiguous(text.to_owned())),
+                    [id] => Ok(*id),
+                    [] => Err(RunError::NotFound(text.to_owned())),
+                    _ => Err(RunError::Ambiguous(text.to_owned())),
                 }
             }
-            Err(_) => return Err(RunError::NotFound(text.to_owned())),
-        };
-        self.open(id).await?.ok_or_else(|| RunError::NotFound(text.to_owned()))
+            Err(_) => Err(RunError::NotFound(text.to_owned())),
+        }
     }
 
     /// The handle of a run, its actor started if there is none.
@@ -338,7 +340,17 @@ impl Runs {
             return Ok(Some(handle));
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
-        let Some(run) = journal.load().await? else { return Ok(None) };
+        let run = match journal.load().await {
+            Ok(Some(run)) => run,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                if let StoreError::Lost { reason, .. } = &error {
+                    let summary = self.world.backend.get(&layout::summary(id)).await?;
+                    self.remember(id, summary.and_then(|bytes| serde_json::from_slice(&bytes).ok()), reason.clone());
+                }
+                return Err(error);
+            }
+        };
         Ok(Some(self.start_actor(journal, run)))
     }
 
@@ -356,11 +368,4 @@ impl Runs {
         active.insert(id, handle.clone());
         handle
     }
-}
-
-fn parse_summary(bytes: &[u8]) -> Result<RunSummary, StoreError> {
-    serde_json::from_slice(bytes).map_err(|e| StoreError::Damaged {
-        path: "the list of runs".to_owned(),
-        reason: format!("a summary is unreadable: {e}"),
-    })
 }
