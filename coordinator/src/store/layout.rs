@@ -29,6 +29,9 @@ pub const VERSION: &[u8] = b"1";
 /// Prefix of the summaries of all runs.
 pub const SUMMARIES: &[u8] = b"runs/";
 
+/// Prefix of all idempotency keys.
+pub const IDEMPOTENCY: &[u8] = b"idem/";
+
 /// Prefix of all API tokens and sessions.
 pub const TOKENS: &[u8] = b"token/";
 
