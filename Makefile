@@ -94,7 +94,7 @@ kill-loop: build image-small ## kill -9 at every record of a deployment, its sca
 soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
 	@packaging/install-deps.sh build
 	cargo build --profile measure -p slipstream-bench
-	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
+	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(filter file,$(origin SECONDS)),,--seconds $(SECONDS))
 
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
