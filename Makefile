@@ -107,7 +107,7 @@ soak: ## runs come and go for 20 minutes; memory, descriptors and files stay fla
 	@packaging/install-deps.sh build
 	OVERWRITES=1000000 cargo test -p slipstream-coordinator --lib --quiet overwriting -- --nocapture
 	cargo build --profile measure -p slipstream-bench
-	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
+	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(filter file,$(origin SECONDS)),,--seconds $(SECONDS))
 
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden

@@ -41,6 +41,11 @@ impl RunId {
         self.0
             .get_timestamp()
             .map_or(0, |at| at.to_unix().0.saturating_mul(1000) + u64::from(at.to_unix().1 / 1_000_000))
+    /// When it was made, in milliseconds since 1970. None: by something else than [`RunId::new`].
+    #[must_use]
+    pub fn millis(&self) -> Option<u64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(seconds * 1000 + u64::from(nanos / 1_000_000))
     }
 
     /// The eight digits shown where a person reads.

@@ -18,6 +18,7 @@ mod life;
 mod logs;
 mod meetings;
 mod modules;
+mod once;
 pub mod openapi;
 mod operations;
 mod parameters;
@@ -41,7 +42,6 @@ use slipstream_shared::{
     event::Record,
 };
 
-pub use self::router::router;
 use self::{
     error::Code::{
         Aborted, Conflict, Denied, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest, InvalidValue,
@@ -50,6 +50,7 @@ use self::{
     },
     route::{Needs, Route},
 };
+pub use self::{once::forget_old, router::router};
 
 /// All routes.
 #[must_use]
@@ -115,7 +116,7 @@ fn of_runs() -> Vec<Route> {
         Route::post("/api/v1/runs", "launch_run", runs::launch)
             .needs(Needs::Login)
             .about("runs", "Starts a run of a module")
-            .header("Idempotency-Key", "The same key again, with the same body, gives the same run")
+            .header("Idempotency-Key", "The same key again within a day, with the same body, gives the same run")
             .takes::<LaunchRequest>()
             .json::<RunDetail>(201, "The run exists; its machines are being launched")
             .fails(&[InvalidRequest, ModuleNotFound, InvalidLaunch, KeyReused, MediaType, TooLarge, StorageFull]),

@@ -48,6 +48,9 @@ pub const RUNS: &[u8] = b"run/";
 /// Prefix of the summaries of all runs.
 pub const SUMMARIES: &[u8] = b"runs/";
 
+/// Prefix of all idempotency keys.
+pub const IDEMPOTENCY: &[u8] = b"idem/";
+
 /// Prefix of all API tokens and sessions.
 pub const TOKENS: &[u8] = b"token/";
 
