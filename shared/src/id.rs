@@ -35,12 +35,6 @@ impl RunId {
         RunId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// When it was made, in milliseconds since 1970.
-    #[must_use]
-    pub fn millis(&self) -> u64 {
-        self.0
-            .get_timestamp()
-            .map_or(0, |at| at.to_unix().0.saturating_mul(1000) + u64::from(at.to_unix().1 / 1_000_000))
     /// When it was made, in milliseconds since 1970. None: by something else than [`RunId::new`].
     #[must_use]
     pub fn millis(&self) -> Option<u64> {

@@ -172,7 +172,7 @@ impl Runs {
 
 /// What lists show of a run of which nothing can be read.
 fn unknown(id: RunId) -> RunSummary {
-    let created = timestamp(id.millis());
+    let created = timestamp(id.millis().unwrap_or_default());
     RunSummary {
         id,
         module: "(unreadable)".to_owned(),
