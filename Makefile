@@ -50,8 +50,20 @@ check: ## format, lints, unit tests: what to run before each commit
 test: build image-small ## everything but Debian VMs
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test --workspace
 
-test-vm: build image ## the tutorial on Debian VMs (some minutes)
+test-vm: build image image-small ## the tutorial on Debian VMs, and three cuts of power (some minutes)
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test vm -- --nocapture
+	@$(MAKE) --no-print-directory test-power CUTS=3
+
+CUTS ?= 50
+
+test-power: build image-small ## the power of a VM with the coordinator is cut while it is written to (CUTS=n, SEED=n)
+	@packaging/install-deps.sh power
+	CUTS=$(CUTS) SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test power -- --nocapture
+
+test-power-broken: image-small ## the same without fdatasync, and with large values in files of their own: both have to be found
+	@packaging/install-deps.sh power
+	cargo build --workspace --features slipstream-coordinator/planted-bugs --target-dir $(TARGET)/planted
+	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test power planted -- --nocapture
 
 test-editor: ## completion of module files in an editor's language server (installs it with npm, below target/)
 	@packaging/install-deps.sh build editor
@@ -91,10 +103,11 @@ simulate-broken: ## the same with bugs: each has to be found
 kill-loop: build image-small ## kill -9 at every record of a deployment, its scaling and its end (some minutes)
 	EVERY_RECORD=1 SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test kill -- --nocapture --test-threads 1
 
-soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
+soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat, and so does a store written a million times (SECONDS=n)
 	@packaging/install-deps.sh build
+	OVERWRITES=1000000 cargo test -p slipstream-coordinator --lib --quiet overwriting -- --nocapture
 	cargo build --profile measure -p slipstream-bench
-	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(SECONDS),--seconds $(SECONDS))
+	$(TARGET)/measure/slipstream-bench soak --data $(TARGET)/bench-data $(if $(filter file,$(origin SECONDS)),,--seconds $(SECONDS))
 
 golden: ## write the golden files again, after looking at the difference
 	SLIPSTREAM_GOLDEN=write cargo test --workspace --quiet golden
@@ -102,4 +115,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken kill-loop fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm test-power test-power-broken test-editor linearize linearize-broken simulate simulate-broken kill-loop fuzz bench soak golden clean

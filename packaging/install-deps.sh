@@ -12,6 +12,7 @@ groups:
   vm      run VMs on this machine (the qemu connector, make test)
   image   make the Debian reference image
   bench   measure beside etcd (make bench)
+  power   cut the power of a coordinator (make test-power)
   editor  try module files in an editor's language server (make test-editor)
 
 --check-only, or NO_INSTALL=1 in the environment: install nothing, name what
@@ -46,6 +47,9 @@ image|xz|xz-utils|reading packages and kernel modules
 editor|npm|npm|installing the language server
 editor|node|nodejs|running it
 bench|etcd|etcd-server|the server that the coordinator is measured beside
+power|nbdkit|nbdkit|a disk whose cache is lost with its power
+power|mke2fs|e2fsprogs|making that disk
+power|strip|binutils|fitting the coordinator into a small VM
 END
 }
 
@@ -66,7 +70,7 @@ for arg in "$@"; do
     case $arg in
     --check-only) check_only=1 ;;
     -h | --help) usage; exit 0 ;;
-    build | vm | image | bench) groups="$groups $arg" ;;
+    build | vm | image | bench | power | editor) groups="$groups $arg" ;;
     *) echo "install-deps: unknown group or option: $arg" >&2; usage >&2; exit 2 ;;
     esac
 done

@@ -52,7 +52,26 @@ pub enum Command {
         #[command(flatten)]
         of: DataFolder,
     },
-    /// Makes a data folder from such a file; the folder must be empty or not there
+    /// Writes what the store holds into one file, without keys and tokens, while the coordinator runs or not
+    Export {
+        /// The file, which must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Of a store that is damaged: what can be read, and say what cannot
+        #[arg(long)]
+        damaged: bool,
+        #[command(flatten)]
+        of: DataFolder,
+    },
+    /// Fills the empty store of a coordinator from such a file or from a backup; keys and tokens stay as they are
+    Import {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        of: DataFolder,
+    },
+    /// Makes a data folder from a backup; the folder must be empty or not there
     Restore {
         /// The file
         #[arg(value_name = "FILE")]
@@ -192,7 +211,9 @@ mod tests {
 
     #[test]
     fn a_backup_is_of_one_coordinator() {
-        for good in ["c backup f --data d", "c restore f --config c"] {
+        let good =
+            ["c backup f --data d", "c restore f --config c", "c export f --damaged --data d", "c import f --data d"];
+        for good in good {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in ["c backup f", "c backup --data d", "c restore f --data d --config c"] {

@@ -17,6 +17,7 @@ use slipstream_coordinator::{
     seam::Seam,
     shutdown::Signals,
     start,
+    store::is_expected_panic,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +26,13 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // The library of the store panics where it could return an error, and becomes one.
+        if !is_expected_panic() {
+            usual(panic);
+        }
+    }));
     let cli = Cli::parse();
     match run(cli) {
         Ok(code) => code,
@@ -46,6 +54,28 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             log_to_stderr(&cli.log)?;
             let count = runtime()?.block_on(backup::backup(&of.path()?, &file))?;
             println!("{}: {count} entries and files", file.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Export { file, damaged, of } => {
+            log_to_stderr(&cli.log)?;
+            let data = of.path()?;
+            if !damaged {
+                let count = runtime()?.block_on(backup::export(&data, &file))?;
+                println!("{}: {count} entries", file.display());
+                return Ok(ExitCode::SUCCESS);
+            }
+            let (count, lost) = runtime()?.block_on(backup::export_damaged(&data, &file))?;
+            println!("{}: {count} entries", file.display());
+            for what in &lost {
+                println!("cannot be read: {what}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Import { file, of } => {
+            log_to_stderr(&cli.log)?;
+            let data = of.path()?;
+            let count = runtime()?.block_on(backup::import(&file, &data))?;
+            println!("{}: {count} entries and files were read", data.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Restore { file, of } => {

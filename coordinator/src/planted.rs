@@ -1,8 +1,8 @@
 //! Bugs on demand, by which the tests that look for such bugs show that they find them.
 //!
 //! Only a build with the feature `planted-bugs` has them, one of them if the variable [`VARIABLE`] names it.
-//! Nothing turns the feature on but `make linearize-broken` and `make simulate-broken`, and an optimized
-//! program cannot be built with it.
+//! Nothing turns the feature on but the targets `make linearize-broken`, `simulate-broken` and `test-power-broken`,
+//! and an optimized program cannot be built with it.
 
 /// Names the bug.
 pub const VARIABLE: &str = "SLIPSTREAM_PLANTED_BUG";
@@ -23,6 +23,10 @@ pub enum Bug {
     LostWakeUp,
     /// Reports are awaited for ever.
     NoReportDeadline,
+    /// What the store has written is left to the kernel, which writes it later.
+    NoSync,
+    /// Large values are not cut, so that sled puts them into files of their own.
+    WholeValues,
     /// A launch is not on record before the cloud is asked for it.
     LaunchFirst,
     /// The lead of a program is given to whoever asks next, although its time is not over.
@@ -39,6 +43,8 @@ impl Bug {
         ("blind-compare", Bug::BlindCompare),
         ("lost-wake-up", Bug::LostWakeUp),
         ("no-report-deadline", Bug::NoReportDeadline),
+        ("no-sync", Bug::NoSync),
+        ("whole-values", Bug::WholeValues),
         ("launch-first", Bug::LaunchFirst),
         ("lead-taken-over", Bug::LeadTakenOver),
         ("forgotten-added", Bug::ForgottenAdded),

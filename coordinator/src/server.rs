@@ -125,7 +125,8 @@ async fn connection(seam: Seam, port: Arc<Port>, tcp: TcpStream, address: Socket
         },
     };
     let client = Client { address, peer: peer(&stream) };
-    if let Err(error) = http(&seam, &port, stream, client).await {
+    // Boxed: what is handed on below would else have room for it in each place where it has been.
+    if let Err(error) = http(&seam, &port, Box::new(stream), client).await {
         tracing::debug!(port = port.name, %address, "connection ended: {error}");
     }
 }
@@ -138,7 +139,7 @@ fn peer(stream: &TlsStream<TcpStream>) -> Option<Arc<Peer>> {
 async fn http(
     seam: &Seam,
     port: &Port,
-    stream: TlsStream<TcpStream>,
+    stream: Box<TlsStream<TcpStream>>,
     client: Client,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let router = TowerToHyperService::new(port.router.clone());

@@ -145,6 +145,7 @@ pub async fn start_with(
         authority,
         clouds,
     });
+    seam.spawn(api::forget_old(Arc::clone(&app)));
     files::write_atomic(&config.data.join(ADDRESS), format!("{api_addr}\n").as_bytes(), PUBLIC).map_err(data)?;
     let port = |name, tls, router, streams| Port { name, tls, router, streams };
     server::serve(&seam, api_listener, port("api", tls.api, api::router(&app), API_STREAMS));

@@ -35,6 +35,13 @@ impl RunId {
         RunId(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
+    /// When it was made, in milliseconds since 1970. None: by something else than [`RunId::new`].
+    #[must_use]
+    pub fn millis(&self) -> Option<u64> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Some(seconds * 1000 + u64::from(nanos / 1_000_000))
+    }
+
     /// The eight digits shown where a person reads.
     #[must_use]
     pub fn short(&self) -> String {

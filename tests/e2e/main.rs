@@ -1,6 +1,7 @@
 //! Promises made to users, tried with the real programs.
 
 mod boot;
+mod damage;
 mod full;
 mod input;
 mod life;
@@ -16,5 +17,6 @@ mod secrets;
 mod survive;
 mod update;
 mod values;
+mod vertical;
 mod wakeups;
 mod wrong;

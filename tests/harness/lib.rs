@@ -18,5 +18,5 @@ pub use self::{
     poll::{eventually, eventually_within, next_record},
     programs::{cli, program, repository, test_images},
     random::{Random, seconds_from_environment, seed_from_environment},
-    vm::{Source, Vm},
+    vm::{Entry, Source, Vm, archive},
 };

@@ -63,7 +63,9 @@ impl Vm {
                 // The kernel unpacks one archive over the other.
                 let mut archives = fs::read(&initrd).expect("the image has an initrd");
                 archives.resize(archives.len().next_multiple_of(4), 0);
-                archives.extend(archive("etc/slipstream", "context.json", text.as_bytes()));
+                let folder = Entry { path: "etc/slipstream", mode: 0o040_755, content: b"" };
+                let file = Entry { path: "etc/slipstream/context.json", mode: 0o100_600, content: text.as_bytes() };
+                archives.extend(archive(&[folder, file]));
                 initrd = write("initrd", &archives);
             }
             Source::Disk(text) => {
@@ -168,20 +170,33 @@ fn disk(text: &str) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A cpio archive ("newc", the kernel's) of a folder with one file.
-fn archive(folder: &str, name: &str, content: &[u8]) -> Vec<u8> {
+/// A file or folder of an archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Where it goes, without a slash at the beginning.
+    pub path: &'a str,
+    /// What it is and who may use it, as `st_mode` has it.
+    pub mode: u32,
+    /// Its bytes.
+    pub content: &'a [u8],
+}
+
+/// A cpio archive ("newc", the kernel's), which goes behind the initrd of an image. Folders come before what is in them.
+///
+/// # Panics
+/// Something is larger than four gigabytes.
+#[must_use]
+pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut all = Vec::new();
-    let mut add = |name: &str, mode: u32, content: &[u8]| {
-        let head = [0, mode, 0, 0, 1, 0, u32::try_from(content.len()).expect("small"), 0, 0, 0, 0];
-        let size = u32::try_from(name.len() + 1).expect("short");
+    let end = Entry { path: "TRAILER!!!", mode: 0, content: b"" };
+    for Entry { path, mode, content } in entries.iter().chain([&end]) {
+        let head = [0, *mode, 0, 0, 1, 0, u32::try_from(content.len()).expect("small"), 0, 0, 0, 0];
+        let size = u32::try_from(path.len() + 1).expect("short");
         let fields: String = head.into_iter().chain([size, 0]).map(|field| format!("{field:08x}")).collect();
-        all.extend(format!("070701{fields}{name}\0").into_bytes());
+        all.extend(format!("070701{fields}{path}\0").into_bytes());
         all.resize(all.len().next_multiple_of(4), 0);
-        all.extend(content);
+        all.extend(*content);
         all.resize(all.len().next_multiple_of(4), 0);
-    };
-    add(folder, 0o040_755, b"");
-    add(&format!("{folder}/{name}"), 0o100_600, content);
-    add("TRAILER!!!", 0, b"");
+    }
     all
 }

@@ -117,6 +117,11 @@ fn heading(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
         "state",
         &format!("{}, {}", screen.out.tone(tone(summary), &state(summary)), one_line(&summary.health)),
     )?;
+    if let Some(reason) = &summary.damaged {
+        let text =
+            format!("{}; nobody drives this run: restore a backup, or: slipstream run abandon", one_line(reason));
+        pair(screen, "damaged", &screen.out.tone(Tone::Bad, &text))?;
+    }
     if let Some(reason) = &summary.abort {
         pair(screen, "abort", &screen.out.tone(Tone::Bad, &one_line(reason)))?;
     }
@@ -229,6 +234,7 @@ fn pair(screen: &Screen, name: &str, value: &str) -> anyhow::Result<()> {
 /// The state with what matters beside it.
 fn state(run: &RunSummary) -> String {
     match (run.state, run.outcome, &run.abort) {
+        (state, ..) if run.damaged.is_some() => format!("{state}, damaged"),
         (state, _, Some(_)) if state != RunState::Aborted => format!("{state}, aborted"),
         (RunState::Done, Outcome::Failed, _) => "Done, failed".to_owned(),
         (state, ..) => state.to_string(),
@@ -237,7 +243,7 @@ fn state(run: &RunSummary) -> String {
 
 fn tone(run: &RunSummary) -> Tone {
     match (run.state, run.outcome) {
-        _ if run.abort.is_some() => Tone::Bad,
+        _ if run.abort.is_some() || run.damaged.is_some() => Tone::Bad,
         (_, Outcome::Failed) => Tone::Bad,
         (RunState::Ready, _) => Tone::Good,
         (RunState::Done, _) => Tone::Dim,

@@ -111,6 +111,8 @@ codes! {
     KeyReused = CONFLICT "idempotency_key_reused" "The idempotency key was used for another request";
     /// The run has ended.
     RunEnded = GONE "run_ended" "The run has ended";
+    /// Records in the store are damaged or missing; `run show` tells what is left.
+    Damaged = CONFLICT "damaged" "Records are damaged";
     /// The coordinator is stopping, or cannot do it now; the same request may succeed later.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "Not now";
     /// The disk is full.
@@ -240,7 +242,10 @@ impl From<CatalogueError> for ApiError {
             CatalogueError::Denied { .. } | CatalogueError::MayNotSave { .. } => Code::Denied,
             CatalogueError::Busy { .. } => Code::Conflict,
             CatalogueError::Store(cause) => return ApiError::from_store(cause),
-            CatalogueError::Damaged { .. } => return ApiError::internal(&error),
+            CatalogueError::Damaged { .. } => {
+                tracing::error!("{error}");
+                Code::Damaged
+            }
         };
         let problems = match &error {
             CatalogueError::Invalid { problems, .. } => problems.iter().map(FileProblem::from).collect(),
@@ -294,6 +299,12 @@ impl ApiError {
                 let detail = "no space left for the coordinator's store, nothing was changed \
                               (free some on its disk, its log names the folder; then try again)";
                 ApiError::new(Code::StorageFull, detail)
+            }
+            StoreError::Lost { .. } => {
+                tracing::error!("{error}");
+                let detail =
+                    format!("{error}; what can be read is shown by `run show` (ask for a backup to be restored)");
+                ApiError::new(Code::Damaged, detail)
             }
             StoreError::Closed => ApiError::new(Code::Unavailable, "the coordinator is stopping"),
             _ => ApiError::internal(error),

@@ -13,7 +13,7 @@ use axum::{
     routing::MethodRouter,
 };
 
-use slipstream_shared::{api::AuditEntry, error_chain::Chain, sharing::Right};
+use slipstream_shared::{api::AuditEntry, error_chain::Chain, id::RunId, sharing::Right};
 
 use super::{
     error::{ApiError, Code},
@@ -68,7 +68,9 @@ async fn check(
         return Ok(next.run(request).await);
     }
     let parts: Vec<&str> = path.iter().map(|(_, value)| value).collect();
-    let about = request.extensions().get::<RunHandle>().map_or_else(|| parts.join(" "), |run| run.id().to_string());
+    let run = request.extensions().get::<RunHandle>().map(RunHandle::id);
+    let run = run.or_else(|| request.extensions().get::<RunId>().copied());
+    let about = run.map_or_else(|| parts.join(" "), |run| run.to_string());
     request.extensions_mut().insert(user.clone());
     match admitted {
         Ok(()) => on_record(guard, Some(user), client, about, next.run(request)).await,
@@ -83,6 +85,10 @@ async fn admit(guard: &Guard, user: &User, path: &RawPathParams, request: &mut R
     match guard.needs {
         Needs::Run(right) => {
             let run = guard.app.runs.find_for(user, &part("run"), right).await?;
+            request.extensions_mut().insert(run);
+        }
+        Needs::Remains(right) => {
+            let run = guard.app.runs.id_for(user, &part("run"), right).await?;
             request.extensions_mut().insert(run);
         }
         Needs::Module(right) => guard.app.catalogue.seen_by(user).check(&part("path"), right).await?,

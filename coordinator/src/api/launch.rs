@@ -3,25 +3,13 @@
 //! With an idempotency key, the id of the run is decided and durable before the run is: whoever repeats
 //! the request, even after a crash in between, arrives at the same run.
 
-use serde::{Deserialize, Serialize};
 use slipstream_shared::{api::LaunchRequest, id::RunId, ssh_key::check_all};
 
-use super::error::{ApiError, Code};
-use crate::{
-    access::User,
-    app::App,
-    catalogue::LaunchOptions,
-    drive::Words,
-    store::{Batch, StoreError, layout},
+use super::{
+    error::{ApiError, Code},
+    once::{self, Reserved},
 };
-
-/// What is known of a key.
-#[derive(Serialize, Deserialize)]
-struct Reserved {
-    run: RunId,
-    /// Recognises the request it was first used for, which may hold secrets.
-    request: String,
-}
+use crate::{access::User, app::App, catalogue::LaunchOptions, drive::Words};
 
 /// Starts a run, or finds the one that was started with this key.
 pub(super) async fn launch(
@@ -34,11 +22,18 @@ pub(super) async fn launch(
     let id = app.seam.run_id();
     let id = match key {
         Some(key) => {
-            let (reserved, first) = reserve(app, user, key, id, &request).await?;
-            if !first && app.runs.find(&reserved.to_string()).await.is_ok() {
-                return Ok(reserved);
+            let body = app.launches.fingerprint(&serde_json::to_vec(&request).unwrap_or_default());
+            let reserved = Reserved { run: id, request: body };
+            let known = once::reserve(&*app.store, &user.name, key, &reserved, app.seam.now()).await?;
+            if known.request != reserved.request {
+                let run = known.run.short();
+                let detail = format!("the idempotency key `{key}` was used to start run {run} with another body");
+                return Err(ApiError::new(Code::KeyReused, detail));
             }
-            reserved
+            if known.run != id && app.runs.find(&known.run.to_string()).await.is_ok() {
+                return Ok(known.run);
+            }
+            known.run
         }
         None => id,
     };
@@ -58,37 +53,4 @@ pub(super) async fn launch(
 fn only_cloud(app: &App) -> Option<String> {
     let mut names = app.clouds.keys();
     names.next().filter(|_| names.next().is_none()).cloned()
-}
-
-/// The run of a key, and whether this request is the first to use it.
-async fn reserve(
-    app: &App,
-    user: &User,
-    key: &str,
-    id: RunId,
-    request: &LaunchRequest,
-) -> Result<(RunId, bool), ApiError> {
-    let place = layout::idempotency(&user.name, key);
-    let reserved =
-        Reserved { run: id, request: app.launches.fingerprint(&serde_json::to_vec(request).unwrap_or_default()) };
-    let value = serde_json::to_vec(&reserved).map_err(|error| damaged(&error))?;
-    let batch = Batch { expect: vec![(place.clone(), None)], writes: vec![(place.clone(), Some(value))] };
-    match app.store.append(batch).await {
-        Ok(()) => return Ok((id, true)),
-        Err(StoreError::Conflict { .. }) => (),
-        Err(error) => return Err(error.into()),
-    }
-    let known = app.store.get(&place).await?.unwrap_or_default();
-    let known: Reserved = serde_json::from_slice(&known).map_err(|error| damaged(&error))?;
-    if known.request != reserved.request {
-        let detail =
-            format!("the idempotency key `{key}` was used to start run {} with another body", known.run.short());
-        return Err(ApiError::new(Code::KeyReused, detail));
-    }
-    Ok((known.run, false))
-}
-
-fn damaged(error: &serde_json::Error) -> ApiError {
-    tracing::error!("the record of an idempotency key is damaged: {error}");
-    ApiError::new(Code::Internal, "the coordinator failed; its log says why")
 }

@@ -4,6 +4,7 @@ use axum::{Extension, Json, extract::State};
 use slipstream_shared::{
     api::{LeaseRequest, RunDetail, Why},
     event::Author,
+    id::RunId,
 };
 
 use super::{
@@ -45,11 +46,11 @@ fn seconds(request: &LeaseRequest, now: Millis) -> Result<Option<u64>, ApiError>
 
 /// `POST /api/v1/runs/{run}/abandon`
 pub(super) async fn abandon(
+    State(app): State<Shared>,
     Extension(user): Extension<User>,
-    Extension(run): Extension<RunHandle>,
+    Extension(run): Extension<RunId>,
 ) -> Result<Json<RunDetail>, ApiError> {
-    run.abandon(Author::User(user.name)).await?;
-    Ok(Json(run.detail().await?))
+    Ok(Json(app.runs.abandon(run, Author::User(user.name)).await?))
 }
 
 #[cfg(test)]

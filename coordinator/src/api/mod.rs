@@ -19,6 +19,7 @@ mod life;
 mod logs;
 mod meetings;
 mod modules;
+mod once;
 pub mod openapi;
 mod operations;
 mod parameters;
@@ -44,7 +45,6 @@ use slipstream_shared::{
     sharing::Right,
 };
 
-pub use self::router::router;
 use self::{
     error::Code::{
         Aborted, Conflict, Denied, GroupNotFound, InstanceNotFound, InvalidLaunch, InvalidModule, InvalidRequest,
@@ -53,6 +53,7 @@ use self::{
     },
     route::{Needs, Route},
 };
+pub use self::{once::forget_old, router::router};
 
 /// All routes.
 #[must_use]
@@ -138,7 +139,7 @@ fn of_runs() -> Vec<Route> {
         Route::post("/api/v1/runs", "launch_run", runs::launch)
             .needs(Needs::Login)
             .about("runs", "Starts a run of a module")
-            .header("Idempotency-Key", "The same key again, with the same body, gives the same run")
+            .header("Idempotency-Key", "The same key again within a day, with the same body, gives the same run")
             .takes::<LaunchRequest>()
             .json::<RunDetail>(201, "The run exists; its machines are being launched")
             .fails(&[InvalidRequest, ModuleNotFound, InvalidLaunch, KeyReused, MediaType, TooLarge, StorageFull]),
@@ -149,7 +150,7 @@ fn of_runs() -> Vec<Route> {
             .json::<Page<RunSummary>>(200, "A page of runs")
             .fails(&[InvalidRequest]),
         Route::get("/api/v1/runs/{run}", "show_run", runs::show)
-            .needs(Needs::Run(Right::Read))
+            .needs(Needs::Remains(Right::Read))
             .about("runs", "Shows a run with its machines")
             .json::<RunDetail>(200, "The run")
             .fails(&[RunNotFound, RunAmbiguous]),
@@ -170,7 +171,7 @@ fn of_runs() -> Vec<Route> {
             .json::<RunDetail>(200, "The run with its new `lease_end`")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded, InvalidValue, InvalidRequest, MediaType, TooLarge]),
         Route::post("/api/v1/runs/{run}/abandon", "abandon_run", life::abandon)
-            .needs(Needs::Run(Right::Delete))
+            .needs(Needs::Remains(Right::Delete))
             .about("runs", "Gives up on machines that cannot be removed: the run ends, and `left` says what it leaves")
             .json::<RunDetail>(200, "The run as it has ended")
             .fails(&[RunNotFound, RunAmbiguous, RunEnded, Conflict]),

@@ -102,6 +102,8 @@ pub(super) async fn within<T>(
     done: impl Future<Output = Result<T, RunError>> + Send,
 ) -> Result<T, ApiError> {
     let within = Duration::from_secs(seconds).min(LONGEST_WAIT);
+    // Boxed, as this is what ten thousand who wait have most of.
+    let done = Box::pin(done);
     tokio::select! {
         biased;
         answer = tokio::time::timeout(within, done) => match answer {

@@ -25,6 +25,8 @@ pub enum Needs {
     Login,
     /// This right to the run `{run}`. The handler gets the run as an extension.
     Run(Right),
+    /// The same, also of a run that is damaged. The handler gets its id as an extension.
+    Remains(Right),
     /// This right to the module `{path}`.
     Module(Right),
     /// A token that is not limited: it is about users, groups or tokens.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use slipstream_shared::{
     api::{AbortRequest, LaunchRequest, Page, RunDetail, RunSummary},
     event::Author,
+    id::RunId,
 };
 
 use super::{
@@ -70,8 +71,11 @@ pub(super) async fn list(
 }
 
 /// `GET /api/v1/runs/{run}`
-pub(super) async fn show(Extension(run): Extension<RunHandle>) -> Result<Json<RunDetail>, ApiError> {
-    Ok(Json(run.detail().await?))
+pub(super) async fn show(
+    State(app): State<Shared>,
+    Extension(run): Extension<RunId>,
+) -> Result<Json<RunDetail>, ApiError> {
+    Ok(Json(app.runs.detail(run).await?))
 }
 
 /// `DELETE /api/v1/runs/{run}`

@@ -93,7 +93,7 @@ async fn a_damaged_backup_restores_nothing() {
     let error = restore(&file, &copy).await.expect_err("cut off").to_string();
     assert_eq!(error, "not a whole backup: it is cut off; nothing was restored");
     let mut writer = Writer::new(Vec::new()).expect("memory");
-    writer.add(&Item::Entry(layout::FORMAT.to_vec(), Some(layout::VERSION.to_vec()))).expect("memory");
+    writer.add(&Item::Entry(layout::FORMAT.to_vec(), Some(layout::version()))).expect("memory");
     writer.add(&Item::File("../outside".to_owned(), b"x".to_vec())).expect("memory");
     fs::write(&file, writer.finish().expect("memory").0).expect("written");
     let error = restore(&file, &copy).await.expect_err("it leads elsewhere").to_string();

@@ -77,7 +77,7 @@ pub enum CatalogueError {
         path: String,
     },
     /// What the store has is not a version of a module.
-    #[error("cannot read `{module}` from the store")]
+    #[error("the record of `{module}` is damaged (save the module anew, or ask for a backup to be restored)")]
     Damaged {
         /// Path and version.
         module: String,

@@ -45,7 +45,7 @@ const TURN: usize = 1024;
 
 /// Events that an event stream may be behind before it reads them from the journal. Room for them is taken by
 /// every run, whether anybody listens or not.
-const LIVE: usize = 256;
+const LIVE: usize = 64;
 
 /// An ended run nobody asks about is put away after so long.
 const IDLE: Duration = Duration::from_secs(10);

@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use slipstream_shared::{api::RunSummary, event::Record, id::RunId};
+use slipstream_shared::{
+    api::RunSummary,
+    event::{Author, Event, Record},
+    id::RunId,
+};
 
 use super::snapshot;
 use crate::{
@@ -80,27 +84,45 @@ impl Journal {
     }
 
     /// The run as its events say. None: there is none.
+    ///
+    /// # Errors
+    /// Something of it is damaged or missing ([`StoreError::Lost`]), or the store cannot be read.
     pub(super) async fn load(&self) -> Result<Option<Run>, StoreError> {
-        let mut run = match snapshot::read(&*self.backend, self.run).await? {
-            Some(bytes) => {
-                let run = self.parse::<Run>(&bytes, "snapshot")?;
-                self.plan_next(run.seq, bytes.len());
-                Some(run)
-            }
-            None => None,
-        };
+        let rest = self.rest().await?;
+        rest.damage.map_or(Ok(rest.run), |reason| Err(self.lost(&reason)))
+    }
+
+    /// What can be read of the run, and what cannot.
+    pub(super) async fn rest(&self) -> Result<Rest, StoreError> {
+        let mut rest = Rest { run: self.snapshot().await?, ..Rest::default() };
+        rest.last = rest.run.as_ref().map_or(0, |run| run.seq);
         loop {
-            let after = run.as_ref().map_or(0, |r| r.seq);
-            let page = self.records(after, PAGE).await?;
+            let page = self.page(rest.last, PAGE).await?;
             let full = page.len() == PAGE;
-            for record in page {
-                match &mut run {
-                    Some(run) => drop(run.apply(&record)),
-                    None => run = Run::begin(self.run, &record),
-                }
+            for (seq, record) in page {
+                rest.take(self.run, seq, record);
             }
             if !full {
-                return Ok(run);
+                break;
+            }
+        }
+        if rest.last == 0 && self.backend.get(&layout::summary(self.run)).await?.is_some() {
+            rest.damage = Some("all its events are missing".to_owned());
+        }
+        Ok(rest)
+    }
+
+    /// The state that a snapshot has kept. None: there is none that can be read, so all events have to be.
+    async fn snapshot(&self) -> Result<Option<Run>, StoreError> {
+        let Some(bytes) = snapshot::read(&*self.backend, self.run).await? else { return Ok(None) };
+        match serde_json::from_slice::<Run>(&bytes) {
+            Ok(run) => {
+                self.plan_next(run.seq, bytes.len());
+                Ok(Some(run))
+            }
+            Err(error) => {
+                tracing::warn!(run = %self.run, %error, "a snapshot cannot be read; reading all events instead");
+                Ok(None)
             }
         }
     }
@@ -108,22 +130,86 @@ impl Journal {
     /// One event.
     pub(super) async fn record(&self, seq: u64) -> Result<Option<Record>, StoreError> {
         let bytes = self.backend.get(&layout::event(self.run, seq)).await?;
-        bytes.map(|bytes| self.parse(&bytes, "event")).transpose()
+        let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes);
+        bytes.map(read).transpose().map_err(|_| self.lost(&format!("its event {seq} cannot be read")))
     }
 
-    /// Up to `limit` events after number `after`.
+    /// Up to `limit` events after number `after`. In place of those that are damaged or missing is a note.
     pub(super) async fn records(&self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let (mut records, mut last, mut at) = (Vec::new(), after, jiff::Timestamp::UNIX_EPOCH);
+        for (seq, record) in self.page(after, limit).await? {
+            let first_lost = last.saturating_add(1);
+            let last_lost = if record.is_some() { seq.saturating_sub(1) } else { seq };
+            if first_lost <= last_lost {
+                records.push(note(first_lost, last_lost, record.as_ref().map_or(at, |record| record.at)));
+            }
+            if let Some(record) = record {
+                at = record.at;
+                records.push(record);
+            }
+            last = seq;
+        }
+        Ok(records)
+    }
+
+    /// The same by their numbers; none for one that cannot be read.
+    async fn page(&self, after: u64, limit: usize) -> Result<Vec<(u64, Option<Record>)>, StoreError> {
         let from = layout::event(self.run, after);
         let found = self.backend.scan(&layout::events(self.run), Some(&from), limit).await?;
-        found.iter().map(|(_, bytes)| self.parse(bytes, "event")).collect()
+        let numbered = found.iter().filter_map(|(key, bytes)| Some((layout::parse_event(key)?.1, bytes)));
+        let read = |(seq, bytes): (u64, &Vec<u8>)| {
+            (seq, serde_json::from_slice::<Record>(bytes).ok().filter(|record| record.seq == seq))
+        };
+        Ok(numbered.map(read).collect())
     }
 
-    fn parse<T: serde::de::DeserializeOwned>(&self, bytes: &[u8], what: &str) -> Result<T, StoreError> {
-        serde_json::from_slice(bytes).map_err(|e| StoreError::Damaged {
-            path: format!("run {}", self.run),
-            reason: format!("its {what} is unreadable: {e}"),
-        })
+    fn lost(&self, reason: &str) -> StoreError {
+        StoreError::Lost { what: format!("run {}", self.run.short()), reason: reason.to_owned() }
     }
+}
+
+/// What is left of a run.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// As far as what can be read says.
+    pub(super) run: Option<Run>,
+    /// The number of its last event.
+    pub(super) last: u64,
+    /// What is damaged or missing first. None: nothing.
+    pub(super) damage: Option<String>,
+}
+
+impl Rest {
+    fn take(&mut self, id: RunId, seq: u64, record: Option<Record>) {
+        let next = self.last + 1;
+        let damage = match &record {
+            _ if seq > next => Some(format!("{} missing", events(next, seq - 1))),
+            None => Some(format!("its event {seq} cannot be read")),
+            Some(_) => None,
+        };
+        self.damage = self.damage.take().or(damage);
+        self.last = seq;
+        match (&mut self.run, record) {
+            (_, None) => {}
+            (Some(run), Some(record)) => drop(run.apply(&record)),
+            (None, Some(record)) => {
+                self.run = Run::begin(id, &record);
+                if self.run.is_none() {
+                    self.damage.get_or_insert_with(|| "its first event is not its beginning".to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// Stands for events that cannot be shown.
+fn note(first: u64, last: u64, at: jiff::Timestamp) -> Record {
+    let message = format!("{} damaged and cannot be shown", events(first, last));
+    Record { seq: last, at, by: Author::System, op: None, event: Event::Noted { message } }
+}
+
+fn events(first: u64, last: u64) -> String {
+    if first == last { format!("its event {first} is") } else { format!("its events {first} to {last} are") }
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {

@@ -15,6 +15,7 @@ mod agents;
 mod announce;
 mod clock;
 mod commit;
+mod damaged;
 mod feed;
 mod handle;
 mod jobs;
@@ -198,27 +199,19 @@ pub struct Runs {
     active: Arc<RwLock<BTreeMap<RunId, RunHandle>>>,
     /// Held by who starts an actor, so that a run never has two.
     starting: Arc<Mutex<()>>,
+    damaged: Arc<std::sync::Mutex<damaged::Damaged>>,
 }
 
 impl Runs {
-    /// Takes up all runs that have not ended.
+    /// Takes up all runs that have not ended. One that is damaged keeps none of the others from going on.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn start(world: World) -> Result<Self, StoreError> {
-        let runs = Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default() };
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = runs.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(runs) };
-            after = Some(last.clone());
-            for (_, bytes) in &page {
-                let summary = parse_summary(bytes)?;
-                if !summary.state.is_final() {
-                    runs.open(summary.id).await?;
-                }
-            }
-        }
+        let runs =
+            Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default(), damaged: Arc::default() };
+        runs.take_up().await?;
+        Ok(runs)
     }
 
     /// Starts a run. It exists, durably, when this returns.
@@ -336,7 +329,15 @@ impl Runs {
     /// # Errors
     /// There is none, or more than one, or it is not allowed.
     pub async fn find_for(&self, user: &User, text: &str, right: Right) -> Result<RunHandle, RunError> {
-        let none = || RunError::NotFound(text.to_owned());
+        let id = self.id_for(user, text, right).await?;
+        self.open(id).await?.ok_or_else(|| RunError::NotFound(text.to_owned()))
+    }
+
+    /// The same for its id, which a run that is damaged has too.
+    ///
+    /// # Errors
+    /// There is none, or more than one, or it is not allowed.
+    pub async fn id_for(&self, user: &User, text: &str, right: Right) -> Result<RunId, RunError> {
         let id: RunId = match text.parse() {
             Ok(id) => id,
             Err(_) => {
@@ -349,33 +350,39 @@ impl Runs {
         let rights = match active.filter(|rights| rights.has(Right::Read)) {
             Some(rights) => rights,
             None => {
+                let damaged = self.damaged().get(&id).cloned();
                 let summary = self.world.backend.get(&layout::summary(id)).await?;
-                let summary = summary.map(|bytes| parse_summary(&bytes)).transpose()?;
+                let summary = match damaged {
+                    Some(known) => Some(known),
+                    None => summary.map(|bytes| parse_summary(&bytes)).transpose()?,
+                };
                 let rights = summary.map(|s| rights(user, &s)).unwrap_or_default();
                 // What is in memory is newer than what was read.
                 if active.is_some() || !rights.has(Right::Read) {
-                    return Err(none());
+                    return Err(RunError::NotFound(text.to_owned()));
                 }
                 rights
             }
         };
-        if !rights.has(right) {
-            return Err(RunError::Denied { run: id.short(), right });
-        }
-        self.open(id).await?.ok_or_else(none)
+        if rights.has(right) { Ok(id) } else { Err(RunError::Denied { run: id.short(), right }) }
     }
 
     async fn summaries(&self) -> Result<Vec<RunSummary>, RunError> {
+        let mut damaged = self.damaged().clone();
         let mut all = Vec::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = self.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
+            let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for (_, bytes) in &page {
-                all.push(parse_summary(bytes)?);
+            for (key, bytes) in &page {
+                let known = layout::parse_summary(key).and_then(|id| damaged.remove(&id));
+                // One that is damaged since the start is made again at the next.
+                all.extend(known.or_else(|| serde_json::from_slice(bytes).ok()));
             }
         }
+        all.extend(damaged.into_values());
+        Ok(all)
     }
 
     /// The run with this id, or with these last digits of it.
@@ -400,7 +407,17 @@ impl Runs {
             return Ok(Some(handle));
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
-        let Some(run) = journal.load().await? else { return Ok(None) };
+        let run = match journal.load().await {
+            Ok(Some(run)) => run,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                if let StoreError::Lost { reason, .. } = &error {
+                    let summary = self.world.backend.get(&layout::summary(id)).await?;
+                    self.remember(id, summary.and_then(|bytes| serde_json::from_slice(&bytes).ok()), reason.clone());
+                }
+                return Err(error);
+            }
+        };
         Ok(Some(self.start_actor(journal, run)))
     }
 

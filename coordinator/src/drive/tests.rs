@@ -1,6 +1,7 @@
 //! Runs driven for real on the fake cloud, with agents played by the test, on paused time.
 
 mod abuse;
+mod damaged;
 mod large;
 mod life;
 mod meeting;

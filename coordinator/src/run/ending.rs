@@ -49,11 +49,16 @@ impl Run {
             let reason = format!("run {id} is {state}: terminate it first, and abandon it only if that does not end");
             return Err(Refused::Busy(reason));
         }
-        let left = self.instances.iter().filter_map(|(id, i)| self.left_behind(id, i)).collect();
-        Ok(vec![Event::Abandoned { left }, Event::StateChanged { state: self.final_state() }])
+        Ok(vec![Event::Abandoned { left: self.left_behind() }, Event::StateChanged { state: self.final_state() }])
     }
 
-    fn left_behind(&self, id: &InstanceId, instance: &Instance) -> Option<LeftBehind> {
+    /// The machines that may still be there.
+    #[must_use]
+    pub fn left_behind(&self) -> Vec<LeftBehind> {
+        self.instances.iter().filter_map(|(id, i)| self.may_be_left(id, i)).collect()
+    }
+
+    fn may_be_left(&self, id: &InstanceId, instance: &Instance) -> Option<LeftBehind> {
         let failed = matches!(instance.machine, Machine::Failed(_)) && instance.native.is_some();
         (instance.may_exist() || failed).then(|| LeftBehind {
             instance: id.clone(),

@@ -36,6 +36,7 @@ impl Run {
             tags: self.tags.clone(),
             created: self.shown(self.created),
             changed: self.shown(self.changed),
+            damaged: None,
         }
     }
 

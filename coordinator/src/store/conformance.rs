@@ -65,7 +65,7 @@ pub async fn check_reopen<F: Fn() -> Arc<dyn Backend>>(open: F) {
 }
 
 async fn a_new_store_holds_the_version_of_its_layout(store: &dyn Backend) {
-    let format = (layout::FORMAT.to_vec(), layout::VERSION.to_vec());
+    let format = (layout::FORMAT.to_vec(), layout::version());
     assert_eq!(scan(store, "", None, 10).await, [format]);
 }
 

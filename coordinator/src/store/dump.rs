@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 
 use ring::digest::{Context, SHA256};
 
-use super::{Backend, Batch, StoreError};
+use super::{Backend, Batch, StoreError, layout};
 
 const MAGIC: &[u8] = b"slipstream-backup 1\n";
 
@@ -40,6 +40,18 @@ pub enum DumpError {
     /// The backend cannot be copied while it is open.
     #[error("this kind of store cannot be copied while it is in use")]
     Unsupported,
+    /// It was written by a newer coordinator.
+    #[error(
+        "the backup has format {found}, this coordinator reads up to {}; use a newer one (nothing was restored)",
+        layout::VERSION
+    )]
+    Format {
+        /// Its format.
+        found: String,
+    },
+    /// The store that it was to go into is in use for something else.
+    #[error("the store is not empty; nothing was changed")]
+    NotEmpty,
     /// It is not a backup, or not all of one.
     #[error("not a whole backup: {0}; nothing was restored")]
     Damaged(String),
@@ -228,19 +240,46 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Puts the entries of a file into a store, which should be a new one; gives the files beside it. The file has to
-/// be read to its end before, to know that it is whole.
+/// Reads a file to its end, to know that it is whole and that this coordinator can read it; gives the number of
+/// its items, and the names of the files in it.
 ///
 /// # Errors
-/// The file cannot be read, or the store cannot be written.
+/// It cannot be read, is not whole, or was written by a newer coordinator.
+pub fn check<R: Read>(from: R) -> Result<(u64, Vec<String>), DumpError> {
+    let (mut reader, mut names) = (Reader::new(from)?, Vec::new());
+    let mut format = Some(Vec::new());
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::File(name, _) => names.push(name),
+            Item::Entry(key, value) if key == layout::FORMAT => format = value,
+            Item::Entry(..) => {}
+        }
+    }
+    // What is left of a damaged store may lack it.
+    if format.as_ref().is_none_or(|format| !format.is_empty()) {
+        layout::readable(format.as_deref()).map_err(|found| DumpError::Format { found })?;
+    }
+    Ok((reader.count, names))
+}
+
+/// Puts the entries of a file into a store, which has to be a new one; gives the files beside it. The file has to
+/// be checked before ([`check`]). The format of the store stays its own: what differs between formats is how the
+/// backends keep entries.
+///
+/// # Errors
+/// The store is not empty, the file cannot be read, or the store cannot be written.
 pub async fn load<R: Read + Send>(
     reader: &mut Reader<R>,
     store: &dyn Backend,
 ) -> Result<Vec<(String, Vec<u8>)>, DumpError> {
+    if store.scan(b"", None, 2).await?.iter().any(|(key, _)| key != layout::FORMAT) {
+        return Err(DumpError::NotEmpty);
+    }
     let (mut files, mut batch, mut size) = (Vec::new(), Batch::default(), 0);
     while let Some(item) = reader.next_item()? {
         match item {
             Item::File(name, content) => files.push((name, content)),
+            Item::Entry(key, _) if key == layout::FORMAT => {}
             Item::Entry(key, value) => {
                 size += key.len() + value.as_ref().map_or(0, Vec::len);
                 batch.writes.push((key, value));
@@ -337,6 +376,24 @@ mod tests {
             assert!(last <= first && first <= last + 1, "first {first}, last {last}");
             assert!(last < gone && gone <= first + 1, "first {first}, last {last}, {gone} gone");
         }
+    }
+
+    #[tokio::test]
+    async fn only_an_empty_store_is_filled_and_only_from_a_format_that_is_known() {
+        let memory = MemoryBackend::new();
+        set(&memory, "key", Some("value".to_owned())).await;
+        let good = copy(&memory).await;
+        assert_eq!(check(&good[..]).expect("whole"), (3, vec!["ca.pem".to_owned()]));
+        let error = load(&mut Reader::new(&good[..]).expect("ours"), &memory).await.expect_err("is in use");
+        assert!(matches!(error, DumpError::NotEmpty), "{error:?}");
+        assert_eq!(all(&memory).await.len(), 2);
+
+        let mut newer = Writer::new(Vec::new()).expect("memory");
+        newer.add(&Item::Entry(layout::FORMAT.to_vec(), Some(b"3".to_vec()))).expect("memory");
+        let error = check(&newer.finish().expect("memory").0[..]).expect_err("of the future").to_string();
+        let expected =
+            "the backup has format 3, this coordinator reads up to 2; use a newer one (nothing was restored)";
+        assert_eq!(error, expected);
     }
 
     #[tokio::test]

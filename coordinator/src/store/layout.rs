@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `meta/format` | [`VERSION`], written when a store is created and checked when it is opened |
+//! | `meta/format` | [`version`], written when a store is created and checked when it is opened |
 //! | `run/<uuid>/e/<seq>` | an event of a run |
 //! | `run/<uuid>/s` | the snapshot its events build on, or how many parts it has |
 //! | `run/<uuid>/p/<seq><n>` | a part of the snapshot made after event `seq` |
@@ -24,11 +24,33 @@ use slipstream_shared::id::RunId;
 /// Where the version of this layout is kept.
 pub const FORMAT: &[u8] = b"meta/format";
 
-/// The version of this layout.
-pub const VERSION: &[u8] = b"1";
+/// The version of this layout, and of the files of its backends. Anything older can be read, and is made this one
+/// when it is opened; 1 had no checksums.
+pub const VERSION: u32 = 2;
+
+/// The value of [`FORMAT`].
+#[must_use]
+pub fn version() -> Vec<u8> {
+    VERSION.to_string().into_bytes()
+}
+
+/// The version that a value of [`FORMAT`] stands for, if this coordinator can read it.
+///
+/// # Errors
+/// It cannot; this is what people are told of it.
+pub fn readable(format: Option<&[u8]>) -> Result<u32, String> {
+    let text = format.map_or("missing".into(), String::from_utf8_lossy);
+    text.parse().ok().filter(|version| (1..=VERSION).contains(version)).ok_or_else(|| text.into_owned())
+}
+
+/// Prefix of everything of all runs but their summaries.
+pub const RUNS: &[u8] = b"run/";
 
 /// Prefix of the summaries of all runs.
 pub const SUMMARIES: &[u8] = b"runs/";
+
+/// Prefix of all idempotency keys.
+pub const IDEMPOTENCY: &[u8] = b"idem/";
 
 /// Prefix of all API tokens and sessions.
 pub const TOKENS: &[u8] = b"token/";
@@ -46,6 +68,13 @@ pub const GROUPS: &[u8] = b"group/";
 #[must_use]
 pub fn run(run: RunId) -> Vec<u8> {
     format!("run/{run}/").into_bytes()
+}
+
+/// Behind everything of a run but its summary, and before the next one.
+#[must_use]
+pub fn behind_run(run: RunId) -> Vec<u8> {
+    // `0` comes after `/`.
+    format!("run/{run}0").into_bytes()
 }
 
 /// Prefix of the events of a run.
@@ -197,6 +226,39 @@ pub fn idempotency(user: &str, key: &str) -> Vec<u8> {
     format!("idem/{user}\0{key}").into_bytes()
 }
 
+/// What a key stands for, to people. Names and paths are shown, tokens and keys of requests are not.
+#[must_use]
+pub fn describe(key: &[u8]) -> String {
+    if let Some((run, seq)) = parse_event(key) {
+        return format!("event {seq} of run {run}");
+    }
+    if let Some(run) = parse_summary(key) {
+        return format!("the summary of run {run}");
+    }
+    if let Some(run) = key_of_run(key) {
+        return format!("a snapshot of run {run}");
+    }
+    if let Some((path, version)) = parse_module_version(key) {
+        return format!("module {path}@{version}");
+    }
+    if let Some(path) = parse_module_head(key) {
+        return format!("the newest version of module {path}");
+    }
+    let kind = key.split(|byte| *byte == b'/').next().unwrap_or_default();
+    match kind {
+        b"token" => "an API token".to_owned(),
+        b"idem" => "the answer to an earlier launch".to_owned(),
+        kind => format!("an entry of {:?}", String::from_utf8_lossy(kind)),
+    }
+}
+
+/// The run that a key below [`run`] belongs to.
+#[must_use]
+pub fn key_of_run(key: &[u8]) -> Option<RunId> {
+    let rest = key.strip_prefix(RUNS)?;
+    parse_run(rest.split(|byte| *byte == b'/').next()?)
+}
+
 fn parse_run(text: &[u8]) -> Option<RunId> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
@@ -235,6 +297,33 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_key_can_be_told_to_people_and_no_secret_is() {
+        let run = id();
+        for (key, told) in [
+            (event(run, 7), format!("event 7 of run {run}")),
+            (summary(run), format!("the summary of run {run}")),
+            (snapshot(run), format!("a snapshot of run {run}")),
+            (snapshot_part(run, 1, 2), format!("a snapshot of run {run}")),
+            (module_version("a/b", 3), "module a/b@3".to_owned()),
+            (module_head("a/b"), "the newest version of module a/b".to_owned()),
+            (token(&[1; 32]), "an API token".to_owned()),
+            (idempotency("ann", "k"), "the answer to an earlier launch".to_owned()),
+            (FORMAT.to_vec(), "an entry of \"meta\"".to_owned()),
+        ] {
+            assert_eq!(describe(&key), told);
+        }
+    }
+
+    #[test]
+    fn formats_up_to_this_one_are_read() {
+        assert_eq!((readable(Some(b"1")), readable(Some(b"2"))), (Ok(1), Ok(2)));
+        assert_eq!(readable(Some(&version())), Ok(VERSION));
+        for (bad, told) in [(Some(&b"3"[..]), "3"), (Some(b"0"), "0"), (Some(b"x"), "x"), (None, "missing")] {
+            assert_eq!(readable(bad), Err(told.to_owned()));
+        }
+    }
+
+    #[test]
     fn other_keys_are_not_taken_for_these() {
         let others = [
             snapshot(id()),
@@ -264,6 +353,10 @@ mod tests {
     fn a_prefix_covers_what_belongs_to_it_and_nothing_else() {
         for key in [event(id(), 7), snapshot(id()), snapshot_part(id(), 7, 0), owner(id())] {
             assert!(key.starts_with(&run(id())));
+        }
+        for key in [event(id(), u64::MAX), snapshot(id()), snapshot_part(id(), 7, 0), owner(id())] {
+            assert!(key < behind_run(id()));
+            assert_eq!(key_of_run(&key), Some(id()));
         }
         assert!(snapshot_part(id(), 7, 300).starts_with(&snapshot_parts_of(id(), 7)));
         assert!(!snapshot_part(id(), 8, 0).starts_with(&snapshot_parts_of(id(), 7)));

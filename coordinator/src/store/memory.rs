@@ -27,7 +27,7 @@ impl MemoryBackend {
     /// An empty store: all it holds is the version of its layout.
     #[must_use]
     pub fn new() -> Self {
-        let entries = BTreeMap::from([(layout::FORMAT.to_vec(), layout::VERSION.to_vec())]);
+        let entries = BTreeMap::from([(layout::FORMAT.to_vec(), layout::version())]);
         MemoryBackend { entries: Mutex::new(Some(entries)), followers: Followers::default() }
     }
 

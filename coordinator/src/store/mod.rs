@@ -16,7 +16,10 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-pub use self::{memory::MemoryBackend, sled::SledBackend};
+pub use self::{
+    memory::MemoryBackend,
+    sled::{SledBackend, is_expected_panic},
+};
 
 /// Names of the backends, as the configuration file has them.
 pub const BACKENDS: [&str; 2] = ["sled", "memory"];
@@ -29,6 +32,10 @@ pub const MAX_VALUE: usize = 1024 * 1024;
 
 /// The largest batch a backend takes: the bytes of all its keys and values, expected and written.
 pub const MAX_BATCH: usize = MAX_VALUE + 256 * 1024;
+
+/// What a read shows of a value that is not as it was written, found by its checksum. No value of ours reads like
+/// this: whoever meets it finds it unreadable and says of what it is, while all others can be read.
+pub const DAMAGED: &[u8] = b"\0damaged";
 
 /// Changes that happen together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +68,9 @@ impl Batch {
 
 /// Keys and their new values, none for a key that is gone.
 pub type Changes = Arc<Vec<(Vec<u8>, Option<Vec<u8>>)>>;
+
+/// Whoever takes entries, a key and its value at a time.
+pub type Take<'a> = dyn FnMut(&[u8], &[u8]) -> std::io::Result<()> + 'a;
 
 /// Ordered bytes, durable.
 ///
@@ -134,11 +144,35 @@ pub enum StoreError {
         /// The folder of the store.
         path: String,
     },
-    /// The files are damaged or of an unknown format.
-    #[error("cannot read the store in {path}: {reason}")]
+    /// The files are damaged, so that something is missing.
+    #[error(
+        "the store in {path} is damaged: {reason}. Nothing is served of it. To go back to a backup, move the data folder \
+         away and use `slipstream-coordinator restore`. To go on with what can be read, use `slipstream-coordinator \
+         export --damaged FILE`, move the store away, and use `slipstream-coordinator import FILE`"
+    )]
     Damaged {
         /// The folder of the store.
         path: String,
+        /// What is wrong, and what is lost.
+        reason: String,
+    },
+    /// The files are of another format.
+    #[error(
+        "the store in {path} has format {found}, this coordinator reads up to {}; use the coordinator that wrote it, \
+         or a newer one (nothing was changed)",
+        layout::VERSION
+    )]
+    Format {
+        /// The folder of the store.
+        path: String,
+        /// Its format.
+        found: String,
+    },
+    /// Records of one thing are damaged or missing; everything else can be used.
+    #[error("{what} is damaged: {reason}")]
+    Lost {
+        /// What it is, such as `run 4e76c5e3`.
+        what: String,
         /// What is wrong.
         reason: String,
     },

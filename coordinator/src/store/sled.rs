@@ -2,15 +2,17 @@
 //!
 //! sled's `flush` does not survive a loss of power on Linux, it writes large values to files it never
 //! syncs, and after a failed write it stops. What that takes is said where it is done: [`entry`] (how
-//! entries lie in the tree), [`files`] (opening, syncing), [`writer`] (the one thread that writes, for
+//! entries lie in the tree), [`files`] (opening, syncing), [`check`] and [`mark`] (what is damaged or lost), [`writer`] (the one thread that writes, for
 //! all who wait), [`shared`] (what readers may see).
 //!
 //! `get` reads on the thread of its caller: it takes less than a microsecond from sled's cache, a few
 //! more from the kernel's, and handing it to a blocking thread takes 12 to 60. `scan`, without such a
 //! bound, is handed over.
 
+mod check;
 mod entry;
 mod files;
+mod mark;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -29,11 +31,11 @@ use tokio::{
 };
 
 use self::{
-    files::{Disk, Files, Opened, RealDisk, guard, io_error},
+    files::{Disk, Files, Opened, RealDisk, Want, io_error},
     shared::Shared,
     writer::{Request, Writer},
 };
-use super::{Backend, Batch, Changes, StoreError};
+use super::{Backend, Batch, Changes, StoreError, Take};
 
 /// Entries that `delete_range` deletes at a time.
 const DELETED_AT_ONCE: usize = 256;
@@ -59,14 +61,26 @@ impl SledBackend {
 
     fn open_on(path: &Path, disk: Box<dyn Disk>) -> Result<Self, StoreError> {
         let mut files = Files { path: path.to_path_buf(), disk };
-        let Opened { db, data } = files.open()?;
-        let durable = guard(|| entry::group(&db)).map_err(|error| io_error(path, error))?;
-        let shared = Arc::new(Shared::new(path.to_path_buf(), db, durable));
+        let Opened { db, data, mark, group, .. } = files.open(Want::Whole)?;
+        let shared = Arc::new(Shared::new(path.to_path_buf(), db, group));
         let (requests, received) = mpsc::channel();
-        let writer = Writer::new(Arc::clone(&shared), files, data, durable);
+        let writer = Writer::new(Arc::clone(&shared), files, (data, mark), group);
         let thread = thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&received));
         let thread = thread.map_err(|error| io_error(path, error))?;
         Ok(SledBackend { shared, requests: Mutex::new(Some(requests)), thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Gives all entries that can be read of a store that may be damaged, some of them twice, and says what cannot
+    /// be read. Blocks, and changes no entry.
+    ///
+    /// # Errors
+    /// Nothing can be read, or whoever takes the entries cannot go on.
+    pub fn salvage(path: &Path, take: &mut Take<'_>) -> Result<Vec<String>, StoreError> {
+        let mut files = Files { path: path.to_path_buf(), disk: Box::new(RealDisk) };
+        let opened = files.open(Want::Rest)?;
+        let mut lost = check::salvage(&opened.db, take).map_err(|error| io_error(path, error))?;
+        lost.extend(opened.wrong);
+        Ok(lost)
     }
 
     fn send(&self, request: Request) -> Result<(), StoreError> {
@@ -158,4 +172,10 @@ impl Drop for SledBackend {
 fn join(thread: &Mutex<Option<JoinHandle<()>>>) -> Option<()> {
     let mut thread = thread.lock().unwrap_or_else(PoisonError::into_inner);
     thread.take().map_or(Some(()), |thread| thread.join().ok())
+}
+
+/// Whether a panic on this thread becomes an error of the store, which says all there is to say.
+#[must_use]
+pub fn is_expected_panic() -> bool {
+    files::is_expected_panic()
 }

@@ -94,6 +94,9 @@ pub struct RunSummary {
     /// When its last event was recorded.
     #[schemars(with = "String")]
     pub changed: Timestamp,
+    /// What is damaged of its records, if something is: it is shown as far as they can be read, and nobody drives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A run with its instances.

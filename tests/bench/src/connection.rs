@@ -22,6 +22,9 @@ use tokio::{
 
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
+/// A request that is under way.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
 /// Open as long as this value is kept.
 pub(crate) struct Connection {
     send: SendRequest<Body>,
@@ -37,9 +40,14 @@ impl Connection {
     }
 
     pub(crate) async fn call(&self, request: Request<Body>) -> anyhow::Result<Response<Incoming>> {
+        Ok(self.send(request).await?.await?)
+    }
+
+    /// Puts a request on its way; its answer is for later.
+    pub(crate) async fn send(&self, request: Request<Body>) -> anyhow::Result<Pending> {
         let mut send = self.send.clone();
         send.ready().await?;
-        Ok(send.send_request(request).await?)
+        Ok(Box::pin(send.send_request(request)))
     }
 }
 

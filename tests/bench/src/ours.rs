@@ -21,8 +21,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     agent::Agent,
+    connection::Pending,
     process::Process,
-    rest::Rest,
+    rest::{Rest, written},
     scene::{Crowd, Setter, Waker},
     serve::Greeting,
 };
@@ -175,30 +176,25 @@ pub(crate) struct RestWaker {
     run: String,
     key: Key,
     seen: u64,
-    waiting: JoinSet<anyhow::Result<(Instant, u64)>>,
+    waiting: Option<Pending>,
 }
 
 impl RestWaker {
     pub(crate) fn new(rest: Rest, run: &str, key: Key) -> Self {
-        RestWaker { rest, run: run.to_owned(), key, seen: 0, waiting: JoinSet::new() }
+        RestWaker { rest, run: run.to_owned(), key, seen: 0, waiting: None }
     }
 }
 
 #[async_trait]
 impl Waker for RestWaker {
     async fn arm(&mut self) -> anyhow::Result<()> {
-        let (rest, run, key, seen) = (self.rest.clone(), self.run.clone(), self.key.clone(), self.seen);
-        self.waiting.spawn(async move {
-            let seen = rest.newer(&run, &key, seen).await?;
-            Ok((Instant::now(), seen))
-        });
+        self.waiting = Some(self.rest.newer(&self.run, &self.key, self.seen).await?);
         Ok(())
     }
 
     async fn woken(&mut self) -> anyhow::Result<Instant> {
-        let (at, seen) = self.waiting.join_next().await.context("it was not armed")???;
-        self.seen = seen;
-        Ok(at)
+        self.seen = written(self.waiting.take().context("it was not armed")?).await?;
+        Ok(Instant::now())
     }
 }
 

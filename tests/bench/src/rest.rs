@@ -13,7 +13,7 @@ use slipstream_shared::parameter::Key;
 use tokio::net::TcpStream;
 
 use crate::{
-    connection::{Connection, whole},
+    connection::{Connection, Pending, whole},
     serve::Greeting,
 };
 
@@ -54,30 +54,39 @@ impl Rest {
         })
     }
 
-    async fn call(&self, method: &str, path: &str, body: String) -> anyhow::Result<Bytes> {
+    async fn send(&self, method: &str, path: &str, body: String) -> anyhow::Result<Pending> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}/{path}", self.base))
             .header("authorization", &self.bearer)
             .header("content-type", "application/json")
             .body(whole(body))?;
-        let response = self.connection.call(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "{method} {path}: status {status}: {}", String::from_utf8_lossy(&body));
-        Ok(body)
+        self.connection.send(request).await
     }
 
     /// Sets a parameter; it is then durable.
     pub(crate) async fn set(&self, run: &str, key: &Key, value: &str) -> anyhow::Result<()> {
         let body = format!("{{\"value\":{}}}", serde_json::to_string(value)?);
-        self.call("PUT", &format!("{run}/parameters/{key}"), body).await.map(drop)
+        answer(self.send("PUT", &format!("{run}/parameters/{key}"), body).await?).await.map(drop)
     }
 
-    /// Waits until a parameter is written after event `seen`; gives the event then.
-    pub(crate) async fn newer(&self, run: &str, key: &Key, seen: u64) -> anyhow::Result<u64> {
+    /// Begins to wait until a parameter is written after event `seen`; see [`written`].
+    pub(crate) async fn newer(&self, run: &str, key: &Key, seen: u64) -> anyhow::Result<Pending> {
         let body = format!("{{\"conditions\":[\"{key}@{seen}\"],\"timeout\":300}}");
-        let met: Met = serde_json::from_slice(&self.call("POST", &format!("{run}/wait"), body).await?)?;
-        Ok(met.seq)
+        self.send("POST", &format!("{run}/wait"), body).await
     }
+}
+
+/// The event that has written what was waited for.
+pub(crate) async fn written(wait: Pending) -> anyhow::Result<u64> {
+    let met: Met = serde_json::from_slice(&answer(wait).await?)?;
+    Ok(met.seq)
+}
+
+async fn answer(request: Pending) -> anyhow::Result<Bytes> {
+    let response = request.await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "status {status}: {}", String::from_utf8_lossy(&body));
+    Ok(body)
 }

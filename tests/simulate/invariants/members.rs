@@ -273,7 +273,7 @@ impl Member {
 /// How long a task may take, in milliseconds, its agent's answer included.
 fn time_of(task: &Task, timeout: u64) -> u64 {
     match task.work {
-        Work::Hook { .. } => HOOK_WITHIN * 1000 + MINUTE,
+        Work::Hook { .. } | Work::Disk { .. } => HOOK_WITHIN * 1000 + MINUTE,
         Work::Step { .. } => timeout + MINUTE,
     }
 }

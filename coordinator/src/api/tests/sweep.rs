@@ -289,7 +289,7 @@ async fn everybody_gets_what_is_theirs_from_every_route_and_nothing_else() {
 fn what_is_about_a_run_or_a_user_needs_a_right_to_it() {
     for route in table() {
         let of_run = route.path.contains("{run}");
-        assert_eq!(of_run, matches!(route.needs, Needs::Run(_)), "{route:?}");
+        assert_eq!(of_run, matches!(route.needs, Needs::Run(_) | Needs::Remains(_)), "{route:?}");
         let of_user = route.path.contains("{user}");
         assert!(!of_user || matches!(route.needs, Needs::Oneself | Needs::Admin), "{route:?}");
         let of_module = route.path.contains("{*path}");

@@ -90,7 +90,10 @@ async fn a_record_that_is_no_module_is_damaged() {
     let memory = Arc::new(Memory::default());
     let catalogue = Catalogue::new(Arc::clone(&memory) as Arc<dyn Backend>);
     memory.plant(layout::module_head("a"), b"what".to_vec()).await;
-    assert_eq!(catalogue.get("a").await.unwrap_err().to_string(), "cannot read `a` from the store");
+    assert_eq!(
+        catalogue.get("a").await.unwrap_err().to_string(),
+        "the record of `a` is damaged (save the module anew, or ask for a backup to be restored)"
+    );
 }
 
 #[tokio::test]

@@ -109,21 +109,24 @@ pub(super) async fn unplug(machine: &Machine, name: DiskName) -> Result<(), Clou
             Err(e) if e.to_string().contains("in the process of unplug") => {}
             asked => drop(asked?),
         }
-        let gone = async {
-            while has_device(&mut monitor, name).await? {
-                tokio::time::sleep(LOOK).await;
+    }
+    let gone = async {
+        while has_device(&mut monitor, name).await? {
+            tokio::time::sleep(LOOK).await;
+        }
+        while has_node(&mut monitor, name).await? {
+            match monitor.ask("blockdev-del", json!({ "node-name": node_name(name) })).await {
+                // The device is no longer listed, but not taken apart yet.
+                Err(e) if e.to_string().contains("is in use") => tokio::time::sleep(LOOK).await,
+                asked => drop(asked?),
             }
-            Ok::<(), CloudError>(())
-        };
-        tokio::time::timeout(RELEASE, gone).await.unwrap_or_else(|_| {
-            let name_of = &machine.name;
-            Err(CloudError::Transient(format!("the system of {name_of} has not let go of {name}; it is asked again")))
-        })?;
-    }
-    if has_node(&mut monitor, name).await? {
-        monitor.ask("blockdev-del", json!({ "node-name": node_name(name) })).await?;
-    }
-    Ok(())
+        }
+        Ok(())
+    };
+    tokio::time::timeout(RELEASE, gone).await.unwrap_or_else(|_| {
+        let name_of = &machine.name;
+        Err(CloudError::Transient(format!("the system of {name_of} has not let go of {name}; it is asked again")))
+    })
 }
 
 /// What a disk is to QEMU: its file, and the device that the guest sees.

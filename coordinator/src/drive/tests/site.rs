@@ -271,7 +271,7 @@ impl Site {
         }
     }
 
-    fn runs(&self) -> Runs {
+    pub(super) fn runs(&self) -> Runs {
         self.runs.borrow().clone()
     }
 
@@ -330,6 +330,12 @@ impl Site {
         if tokio::time::timeout(Duration::from_secs(600), self.store.died.notified()).await.is_err() {
             return false;
         }
+        self.restart().await;
+        true
+    }
+
+    /// Starts another coordinator on the same store.
+    pub(super) async fn restart(&mut self) {
         self.seam = Seam::seeded(9);
         let left = AtomicI64::new(i64::MAX);
         let (inner, full) = (Arc::clone(&self.inner), Arc::clone(&self.full));
@@ -344,7 +350,12 @@ impl Site {
         });
         let runs = start(&self.store, &self.cloud, &self.seam).await;
         self.runs.send_replace(runs);
-        true
+    }
+
+    /// Has the store forget an entry, or show it as one that is damaged.
+    pub(super) async fn damage(&self, key: Vec<u8>, damage: Option<&[u8]>) {
+        let writes = vec![(key, damage.map(<[u8]>::to_vec))];
+        self.inner.append(crate::store::Batch { expect: vec![], writes }).await.expect("memory");
     }
 
     pub(super) async fn wait_for(&self, run: RunId, state: RunState) {

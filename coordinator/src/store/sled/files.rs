@@ -2,6 +2,7 @@
 //! power.
 
 use std::{
+    cell::Cell,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, FileExt},
@@ -13,8 +14,14 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::entry;
-use crate::store::{StoreError, layout};
+use super::{
+    check, entry,
+    mark::{self, Mark},
+};
+use crate::{
+    planted::Bug,
+    store::{StoreError, layout},
+};
 
 /// The unit in which sled fills its file, reuses it, and rounds its memory.
 ///
@@ -29,6 +36,9 @@ const CACHE: u64 = 8 * 1024 * 1024;
 /// A group is refused when less is free, because sled cannot go on after a write that failed: what the
 /// log of a group takes, the rest of its segment, and room for others who fill the same disk.
 const MIN_FREE: u64 = 4 * SEGMENT as u64;
+
+/// The bytes of values that the upgrade of a store writes at a time, but for the last one.
+const UPGRADED_AT_ONCE: usize = 512 * 1024;
 
 /// How long sled's own threads may take to let go of a file.
 const LET_GO: Duration = Duration::from_secs(10);
@@ -47,7 +57,7 @@ pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
     fn sync(&mut self, file: &File) -> io::Result<()> {
-        file.sync_data()
+        if Bug::NoSync.is_planted() { Ok(()) } else { file.sync_data() }
     }
 
     fn free(&mut self, folder: &Path) -> io::Result<u64> {
@@ -62,28 +72,100 @@ pub(super) struct Files {
     pub(super) disk: Box<dyn Disk>,
 }
 
+/// How much of a store has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// All that was acknowledged.
+    Whole,
+    /// Whatever can be read.
+    Rest,
+}
+
 /// An open store, and sled's data file to sync.
 pub(super) struct Opened {
     pub(super) db: sled::Db,
     pub(super) data: File,
+    pub(super) mark: File,
+    /// The number of the last group.
+    pub(super) group: u64,
+    /// What is damaged or lost, if whoever opened it wants the rest.
+    pub(super) wrong: Option<String>,
 }
 
 impl Files {
-    /// Opens the store, or makes it. All there is then survives a loss of power.
-    pub(super) fn open(&mut self) -> Result<Opened, StoreError> {
-        let io = |error| io_error(&self.path, error);
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(io)?;
-        let config = sled::Config::default().path(&self.path).segment_size(SEGMENT).cache_capacity(CACHE);
-        let opened = catch_unwind(AssertUnwindSafe(|| config.flush_every_ms(None).open()));
-        let db = match opened {
-            Ok(opened) => opened.map_err(|error| self.cannot_open(error))?,
-            Err(panic) => return Err(self.damaged(panic_text(&*panic))),
+    /// Opens the store, or makes it. All there is then survives a loss of power, and is all that was acknowledged.
+    pub(super) fn open(&mut self, want: Want) -> Result<Opened, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(|error| self.io(error))?;
+        let marked = mark::read(&self.path).map_err(|error| self.io(error))?;
+        let db = match self.open_sled() {
+            Err(StoreError::Damaged { reason, .. }) if self.set_aside().map_err(|error| self.io(error))? => {
+                let path = self.path.display();
+                tracing::warn!(%path, reason, "sled cannot open the store; trying without what it can make again");
+                self.open_sled()?
+            }
+            opened => opened?,
         };
-        let data = File::options().read(true).write(true).open(self.data()).map_err(io)?;
-        self.check_format(&db)?;
-        self.disk.sync(&data).map_err(|error| io_error(&self.path, error))?;
-        self.sync_names().map_err(|error| io_error(&self.path, error))?;
-        Ok(Opened { db, data })
+        let data = File::options().read(true).write(true).open(self.data()).map_err(|error| self.io(error))?;
+        let wrong = match self.check(&db, &data, marked) {
+            Ok(()) => None,
+            Err(StoreError::Damaged { reason, .. }) if want == Want::Rest => Some(reason),
+            Err(error) => {
+                // sled flushes when it is dropped, and panics when that fails.
+                let _ = guarded(|| drop(db));
+                return Err(error);
+            }
+        };
+        let group = guard(|| entry::total(&db)).map_err(|error| self.io(error))?.group;
+        self.disk.sync(&data).map_err(|error| self.io(error))?;
+        let mark = mark::open(&self.path).map_err(|error| self.io(error))?;
+        if want == Want::Whole {
+            mark::write(&mark, group).map_err(|error| self.io(error))?;
+        }
+        self.sync_names().map_err(|error| self.io(error))?;
+        Ok(Opened { db, data, mark, group, wrong })
+    }
+
+    fn open_sled(&self) -> Result<sled::Db, StoreError> {
+        // With the bug, some values that are not cut are more than a quarter of a segment, which makes files of them.
+        let segment = if Bug::WholeValues.is_planted() { SEGMENT / 4 } else { SEGMENT };
+        let config = sled::Config::default().path(&self.path).segment_size(segment).cache_capacity(CACHE);
+        let config = config.flush_every_ms(None);
+        match guarded(|| config.open()) {
+            Ok(opened) => opened.map_err(|error| self.cannot_open(error)),
+            Err(panic) => Err(self.damaged(format!("sled cannot open its file `db`: {panic}"))),
+        }
+    }
+
+    /// Puts aside the files that sled can do without: its settings, which are ours, and where pages were when it was
+    /// last opened, which it finds again. Whether that was all is checked like everything. False: there are none.
+    fn set_aside(&self) -> io::Result<bool> {
+        let mut any = false;
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name == "conf" || name.starts_with("snap.") {
+                fs::rename(self.path.join(&name), self.path.join(format!("aside-{name}")))?;
+                any = true;
+            }
+        }
+        // sled may hold the file for a moment longer.
+        drop(self.wait_let_go());
+        Ok(any)
+    }
+
+    /// Compares the store with what was acknowledged, and brings its format up to date.
+    fn check(&mut self, db: &sled::Db, data: &File, marked: Mark) -> Result<(), StoreError> {
+        let new = self.check_format(db, data, marked)?;
+        let marked = if new { Mark::None } else { marked };
+        let findings = check::look(db, marked).map_err(|error| self.damaged(error.to_string()))?;
+        for key in &findings.damaged {
+            let (path, what) = (self.path.display(), layout::describe(key));
+            tracing::error!(
+                %path,
+                "{what} is not as it was written, and is shown as damaged; everything else can be used \
+                 (a backup has it: move the data folder away and use `slipstream-coordinator restore`)"
+            );
+        }
+        findings.broken.map_or(Ok(()), |reason| Err(self.damaged(reason)))
     }
 
     /// Fails when there is no room for a group.
@@ -126,25 +208,55 @@ impl Files {
         self.path.join("db")
     }
 
-    fn check_format(&self, db: &sled::Db) -> Result<(), StoreError> {
-        let read = || -> sled::Result<_> {
-            if db.is_empty() {
-                // The store is new, or its creation was cut short.
-                let format = [(layout::FORMAT.to_vec(), Some(layout::VERSION.to_vec()))];
+    /// True when the store is new.
+    fn check_format(&mut self, db: &sled::Db, data: &File, marked: Mark) -> Result<bool, StoreError> {
+        let unreadable = |error: io::Error| self.damaged(error.to_string());
+        if marked == Mark::None && guard(|| Ok(db.is_empty())).map_err(unreadable)? {
+            // The store is new, or its creation was cut short.
+            let format = [(layout::FORMAT.to_vec(), Some(layout::version()))];
+            let made = guard(|| {
                 db.apply_batch(entry::stage(db, &format.into(), 1)?)?;
-                db.flush()?;
-            }
-            entry::get(db, layout::FORMAT)
-        };
-        let format = read().map_err(|error| self.cannot_open(error))?;
-        if format.as_deref() == Some(layout::VERSION) {
-            return Ok(());
+                db.flush()
+            });
+            made.map_err(|error| self.io(error))?;
+            return Ok(true);
         }
-        let found = format.map_or("missing".into(), |format| String::from_utf8_lossy(&format).into_owned());
-        Err(self.damaged(format!(
-            "its format is {found}, this coordinator reads {}; use the coordinator that wrote it, or export it there and import it here",
-            String::from_utf8_lossy(layout::VERSION)
-        )))
+        let format = guard(|| entry::get(db, layout::FORMAT)).map_err(unreadable)?;
+        if format.is_none() && marked != Mark::None {
+            return Err(self.damaged("its file `db` is empty or gone, and all that was in it is lost".to_owned()));
+        }
+        let path = || self.path.display().to_string();
+        match layout::readable(format.as_deref()) {
+            Err(found) => Err(StoreError::Format { path: path(), found }),
+            Ok(1) => self.upgrade(db, data).map(|()| false),
+            Ok(_) => Ok(false),
+        }
+    }
+
+    /// Gives all entries of format 1 their checksums. After a crash it goes on where it was: entries say which
+    /// format they have, and that of the store is written last.
+    fn upgrade(&mut self, db: &sled::Db, data: &File) -> Result<(), StoreError> {
+        tracing::info!(path = %self.path.display(), "bringing the store to format {}", layout::VERSION);
+        let mut after = None;
+        loop {
+            self.check_room().map_err(|error| self.io(error))?;
+            let page = guard(|| entry::unchecked(db, after.as_deref(), UPGRADED_AT_ONCE));
+            let mut page = page.map_err(|error| self.damaged(error.to_string()))?;
+            after = page.last().map(|(key, _)| key.clone());
+            if after.is_none() {
+                page.push((layout::FORMAT.to_vec(), layout::version()));
+            }
+            let writes = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
+            let written = guard(|| {
+                let group = entry::total(db)?.group + 1;
+                db.apply_batch(entry::stage(db, &writes, group)?)?;
+                db.flush()
+            });
+            written.and_then(|_| self.disk.sync(data)).map_err(|error| self.io(error))?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Makes the names of the files durable, and sled's configuration, which it does not sync either.
@@ -167,6 +279,10 @@ impl Files {
         }
     }
 
+    fn io(&self, error: io::Error) -> StoreError {
+        io_error(&self.path, error)
+    }
+
     fn damaged(&self, reason: String) -> StoreError {
         StoreError::Damaged { path: self.path.display().to_string(), reason }
     }
@@ -174,10 +290,28 @@ impl Files {
 
 /// Runs something of sled; a panic, which it prefers at times, is an error too.
 pub(super) fn guard<T>(run: impl FnOnce() -> sled::Result<T>) -> io::Result<T> {
-    match catch_unwind(AssertUnwindSafe(run)) {
+    match guarded(run) {
         Ok(result) => result.map_err(io::Error::from),
-        Err(panic) => Err(io::Error::other(panic_text(&*panic))),
+        Err(panic) => Err(io::Error::other(panic)),
     }
+}
+
+/// The same for anything.
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    GUARDED.with(|guarded| guarded.set(guarded.get() + 1));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    GUARDED.with(|guarded| guarded.set(guarded.get() - 1));
+    result.map_err(|panic| panic_text(&*panic))
+}
+
+thread_local! {
+    /// How many guards this thread is in.
+    static GUARDED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether a panic on this thread is one of sled, which becomes an error and needs no trace of its own.
+pub(super) fn is_expected_panic() -> bool {
+    GUARDED.with(|guarded| guarded.get() > 0) || thread::current().name().is_some_and(|name| name.starts_with("sled"))
 }
 
 /// What the error means to the users of a store.

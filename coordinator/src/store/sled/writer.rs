@@ -22,7 +22,8 @@ use tokio::sync::oneshot;
 
 use super::{
     entry,
-    files::{Files, Opened, guard, io_error},
+    files::{Files, Opened, Want, io_error},
+    mark,
     shared::{Gone, Shared},
 };
 use crate::store::{Batch, MAX_BATCH, StoreError};
@@ -39,15 +40,15 @@ pub(super) struct Request {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     files: Files,
-    /// sled's data file, while the store is open.
-    data: Option<File>,
+    /// sled's data file and the mark, while the store is open.
+    open: Option<(File, File)>,
     /// The number of the last durable group.
     durable: u64,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, files: Files, data: File, durable: u64) -> Self {
-        Writer { shared, files, data: Some(data), durable }
+    pub(super) fn new(shared: Arc<Shared>, files: Files, open: (File, File), durable: u64) -> Self {
+        Writer { shared, files, open: Some(open), durable }
     }
 
     /// Serves requests until there can be no more, then lets go of the files.
@@ -65,7 +66,11 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Request>) {
-        match self.write(&group) {
+        // sled may have failed to write something earlier, on a full disk, and tell only now: so the store that was
+        // opened anew for it is asked once more.
+        let written =
+            self.write(&group).or_else(|failure| if failure.again { self.write(&group) } else { Err(failure) });
+        match written {
             Ok(verdicts) => {
                 for (request, verdict) in group.into_iter().zip(verdicts) {
                     // Whoever went away does not want to know.
@@ -84,7 +89,7 @@ impl Writer {
 
     /// Makes a group durable. Answers for each batch whether it was applied or lost because of a key.
     fn write(&mut self, group: &[Request]) -> Result<Vec<Verdict>, Failure> {
-        if self.data.is_none() {
+        if self.open.is_none() {
             self.reopen().map_err(Failure::unknown)?;
         }
         self.files.check_room().map_err(Failure::unchanged)?;
@@ -94,7 +99,7 @@ impl Writer {
             let batch = if writes.is_empty() { None } else { Some((entry::stage(db, &writes, number)?, writes)) };
             Ok((verdicts, batch))
         });
-        let (verdicts, batch) = staged.map_err(Failure::unchanged)?;
+        let (verdicts, batch) = staged.map_err(|error| self.open_anew(error))?;
         if let Some((batch, writes)) = batch {
             self.apply(number, batch)?;
             // Before anybody can read them.
@@ -106,33 +111,45 @@ impl Writer {
     }
 
     fn apply(&mut self, number: u64, batch: sled::Batch) -> Result<(), Failure> {
-        let data = self.data.as_ref().expect("the caller has opened it");
+        let (data, mark) = self.open.as_ref().expect("the caller has opened it");
         let written = self.shared.apply(number, batch).and_then(|()| self.shared.with(|db| db.flush()));
-        if let Err(error) = written.and_then(|_| self.files.disk.sync(data)) {
+        let written = written.and_then(|_| self.files.disk.sync(data));
+        if let Err(error) = written.and_then(|()| mark::write(mark, number)) {
             if let Err(again) = self.reopen() {
-                tracing::error!(error = %again, path = %self.files.path.display(), "cannot open the store anew");
+                self.cannot_reopen(&again);
                 return Err(Failure::unknown(error));
             }
             if self.durable != number {
-                return Err(Failure::unchanged(error));
+                return Err(Failure { again: true, ..Failure::unchanged(error) });
             }
         }
         Ok(())
+    }
+
+    /// The failure of a group of which nothing was written, once the store is open again.
+    fn open_anew(&mut self, error: io::Error) -> Failure {
+        let reopened = self.reopen();
+        let again = reopened.map_err(|error| self.cannot_reopen(&error)).is_ok();
+        Failure { again, ..Failure::unchanged(error) }
+    }
+
+    fn cannot_reopen(&self, error: &io::Error) {
+        tracing::error!(%error, path = %self.files.path.display(), "cannot open the store anew");
     }
 
     /// Opens the store anew from its files, with what is in them made durable first.
     fn reopen(&mut self) -> io::Result<()> {
         self.let_go(Gone::Broken);
         self.files.rewrite()?;
-        let Opened { db, data } = self.files.open().map_err(io::Error::other)?;
-        self.durable = guard(|| entry::group(&db))?;
-        self.data = Some(data);
-        self.shared.open(db, self.durable);
+        let Opened { db, data, mark, group, .. } = self.files.open(Want::Whole).map_err(io::Error::other)?;
+        self.durable = group;
+        self.open = Some((data, mark));
+        self.shared.open(db, group);
         Ok(())
     }
 
     fn let_go(&mut self, why: Gone) {
-        self.data = None;
+        self.open = None;
         self.shared.let_go(why);
     }
 }
@@ -187,15 +204,17 @@ struct Failure {
     error: Arc<io::Error>,
     /// None of its batches is applied; otherwise nobody knows.
     unchanged: bool,
+    /// The store is open, so it can be tried again.
+    again: bool,
 }
 
 impl Failure {
     fn unchanged(error: io::Error) -> Self {
-        Failure { error: Arc::new(error), unchanged: true }
+        Failure { error: Arc::new(error), unchanged: true, again: false }
     }
 
     fn unknown(error: io::Error) -> Self {
-        Failure { error: Arc::new(error), unchanged: false }
+        Failure { error: Arc::new(error), unchanged: false, again: false }
     }
 
     fn answer(&self, files: &Files) -> StoreError {

@@ -161,8 +161,9 @@ struct Agents(Vec<Pid>);
 impl Agents {
     async fn stop(client: &Client, run: &str) -> anyhow::Result<Self> {
         let mut agents = Agents(vec![]);
-        for parameter in client.parameters(run).await?.into_iter().filter(|p| p.key.name == "socket") {
-            let pid = agent_at(&parameter.value.context("every agent has told it")?)?;
+        for n in 1..=SILENT {
+            let told = client.wait_parameter(run, &format!("worker.{n}:socket").parse()?, PATIENCE).await?;
+            let pid = agent_at(&told.value.context("it was waited for")?)?;
             kill(pid, Signal::SIGSTOP)?;
             agents.0.push(pid);
         }

