@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use slipstream_shared::{context::Context, parameter::Key};
+use slipstream_shared::{context::Context, link::Boot, parameter::Key};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -223,7 +223,9 @@ async fn live(daemon: &Daemon) -> Result<(), BootError> {
         say("the clock is behind; certificates are judged by the time of the contextualization data");
     }
     let dialer = Dialer::new(&agent.context);
-    let (enrolled, ()) = tokio::join!(enrolled(agent, &trust, &dialer, &identity), addresses(agent));
+    let boot = Boot { id: agent.system.boot_id(), made: agent.link.made() };
+    let enrolment = Enrolment { agent, trust: &trust, dialer: &dialer, identity: &identity, boot: &boot };
+    let (enrolled, ()) = tokio::join!(enrolment.enrolled(), addresses(agent));
     if let Err(line) = enrolled {
         return idle(daemon, &agent.system, &line).await;
     }
@@ -232,8 +234,8 @@ async fn live(daemon: &Daemon) -> Result<(), BootError> {
         Arc::new(tls::config(&trust, client).expect("the certificate was issued for this key"))
     };
     agent.stage(Stage::Waiting, "for the plan");
-    let boot = agent.system.boot_id();
     tokio::select! {
+        refused = enrolment.renewed() => idle(daemon, &agent.system, &refused).await,
         reason = keep(&agent.link, &dialer, config, &boot, &agent.connection) => {
             idle(daemon, &agent.system, &format!("the coordinator needs this machine no longer: {reason}")).await
         }
@@ -313,23 +315,71 @@ fn prepare(daemon: &Daemon, context: Context, system: System) -> Result<Agent, B
     })
 }
 
-/// Sees to it that there is a certificate. An error is the line to show: trying again is pointless.
-async fn enrolled(agent: &Agent, trust: &Trust, dialer: &Dialer, identity: &Identity) -> Result<(), String> {
-    let mut trouble = Trouble::new("enrol", Duration::from_millis(200), Duration::from_secs(10));
-    while identity.client().map_err(|e| e.to_string())?.is_none() {
-        agent.stage(Stage::Enrolling, "");
-        match enrol::enrol(&agent.context, trust, dialer, identity, &agent.system).await {
-            Ok(()) => trouble.over(),
-            Err(e) if e.may_pass() => {
-                let cause = e.to_string();
-                agent.stage(Stage::Enrolling, &cause);
-                sleep(trouble.failed(&cause)).await;
+/// How this machine gets its certificates.
+struct Enrolment<'a> {
+    agent: &'a Agent,
+    trust: &'a Trust,
+    dialer: &'a Dialer,
+    identity: &'a Identity,
+    boot: &'a Boot,
+}
+
+impl Enrolment<'_> {
+    /// Sees to it that there is a certificate of this boot. An error is the line to show: trying again is pointless.
+    async fn enrolled(&self) -> Result<(), String> {
+        let mut trouble = Trouble::new("enrol", Duration::from_millis(200), Duration::from_secs(10));
+        while !self.has_certificate().map_err(|e| e.to_string())? {
+            self.agent.stage(Stage::Enrolling, "");
+            match self.ask().await {
+                Ok(()) => trouble.over(),
+                Err(e) if e.may_pass() => {
+                    let cause = e.to_string();
+                    self.agent.stage(Stage::Enrolling, &cause);
+                    sleep(trouble.failed(&cause)).await;
+                }
+                Err(e) => return Err(e.to_string()),
             }
-            Err(e) => return Err(e.to_string()),
+        }
+        Ok(())
+    }
+
+    fn has_certificate(&self) -> Result<bool, IdentityError> {
+        let of_this_boot = self.identity.terms().is_some_and(|terms| terms.boot == self.boot.id);
+        Ok(self.identity.client()?.is_some() && of_this_boot)
+    }
+
+    /// Renews the certificate whenever it is time to, also when that has passed while this machine was paused.
+    /// Returns when there will be no other one, with the reason. The link goes on with what it has: the new one
+    /// is shown with the next connection.
+    async fn renewed(&self) -> String {
+        let mut trouble = Trouble::new("renew the certificate", Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            let Some(renew_at) = self.identity.terms().and_then(|terms| terms.renew_at) else {
+                // An older coordinator, which does not say.
+                return std::future::pending().await;
+            };
+            let left = u64::try_from(renew_at - System::now().as_millisecond()).unwrap_or(0);
+            if left > 0 {
+                // By the time of day, which goes on while a machine is paused.
+                sleep(Duration::from_millis(left).min(LOOK_AT_CLOCK)).await;
+                continue;
+            }
+            match self.ask().await {
+                Ok(()) => trouble.over(),
+                Err(e) if e.may_pass() => sleep(trouble.failed(&e.to_string())).await,
+                Err(e) => return e.to_string(),
+            }
         }
     }
-    Ok(())
+
+    async fn ask(&self) -> Result<(), enrol::EnrolError> {
+        let Enrolment { agent, trust, dialer, identity, boot } = self;
+        enrol::enrol(&agent.context, trust, dialer, identity, &agent.system, boot).await
+    }
 }
+
+/// How often the time of day is looked at, while a certificate grows old.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 
 /// How long to wait for an interface that the context names.
 const INTERFACE_WITHIN: Duration = Duration::from_secs(30);

@@ -1,4 +1,5 @@
-//! Trading the token of the context for a client certificate.
+//! Trading the token of the context for a client certificate: at the first boot, at each later one, since what was
+//! given before a stop is no longer good, and when most of its life has passed.
 //!
 //! Safe to repeat: the same token with the same key gets the same answer, so a lost one costs nothing.
 
@@ -7,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 use slipstream_shared::{
     context::Context,
     error_chain::Chain,
-    link::{ENROL_PATH, EnrolAnswer, EnrolRequest, OLDEST_PROTOCOL, PROTOCOL, Refusal},
+    link::{Boot, ENROL_PATH, EnrolAnswer, EnrolRequest, OLDEST_PROTOCOL, PROTOCOL, Refusal},
 };
 
 use crate::{
     connect::{ConnectError, Dialer, full},
-    identity::{Identity, IdentityError},
+    identity::{Identity, IdentityError, Terms},
     system::System,
     tls::{self, Trust},
 };
@@ -66,6 +67,7 @@ pub async fn enrol(
     dialer: &Dialer,
     identity: &Identity,
     system: &System,
+    boot: &Boot,
 ) -> Result<(), EnrolError> {
     let config = tls::config(trust, None).map_err(|e| EnrolError::Key(Chain(&e).to_string()))?;
     let connection = dialer.open(Arc::new(config)).await?;
@@ -79,6 +81,7 @@ pub async fn enrol(
         token: context.token.clone(),
         csr: identity.request(&context.instance).map_err(|e| EnrolError::Key(e.to_string()))?,
         platform: system.platform(),
+        boot: boot.clone(),
     };
     let body = serde_json::to_vec(&request).expect("plain data serializes");
     let request = connection
@@ -90,7 +93,13 @@ pub async fn enrol(
     if status == 200
         && let Ok(answer) = serde_json::from_slice::<EnrolAnswer>(&answer)
     {
-        return Ok(identity.keep(&answer.certificate, &answer.authority)?);
+        let renew_at = answer.renew_in.map(|seconds| {
+            System::now()
+                .as_millisecond()
+                .saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000))
+        });
+        let terms = Terms { boot: boot.id.clone(), renew_at };
+        return Ok(identity.keep(&answer.certificate, &answer.authority, &terms)?);
     }
     Err(match serde_json::from_slice::<Refusal>(&answer) {
         Ok(refusal) => EnrolError::Refused(refusal),

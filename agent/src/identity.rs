@@ -10,6 +10,7 @@ use std::{
 
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
+use serde::{Deserialize, Serialize};
 use slipstream_shared::id::InstanceId;
 
 use crate::{
@@ -20,6 +21,16 @@ use crate::{
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "certificate.pem";
 const AUTHORITY: &str = "authority.pem";
+const TERMS: &str = "certificate.json";
+
+/// For how long a certificate is to be used. Kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The boot it was given in; in another one it may not be good.
+    pub boot: String,
+    /// When to ask for another, in milliseconds since 1970 by this machine's clock.
+    pub renew_at: Option<i64>,
+}
 
 /// Why there is no usable key.
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +94,21 @@ impl Identity {
     ///
     /// # Errors
     /// It is no certificate, or the folder does not work.
-    pub fn keep(&self, certificate: &str, authority: &str) -> Result<(), IdentityError> {
+    pub fn keep(&self, certificate: &str, authority: &str, terms: &Terms) -> Result<(), IdentityError> {
         let path = self.folder.join(CERTIFICATE);
         CertificateDer::from_pem_slice(certificate.as_bytes())
             .map_err(|e| IdentityError::Damaged { path: path.clone(), why: e.to_string() })?;
         write_atomic(&self.folder.join(AUTHORITY), authority.as_bytes(), 0o600)
             .and_then(|()| write_atomic(&path, certificate.as_bytes(), 0o600))
+            // Last: without them the certificate is asked for once more.
+            .and_then(|()| write_atomic(&self.folder.join(TERMS), &serde_json::to_vec(terms)?, 0o600))
             .map_err(|source| IdentityError::Disk { folder: self.folder.clone(), source })
+    }
+
+    /// The terms of the certificate there is.
+    #[must_use]
+    pub fn terms(&self) -> Option<Terms> {
+        serde_json::from_slice(&read_if_there(&self.folder.join(TERMS)).ok()??).ok()
     }
 
     /// The certificate chain and key for TLS, once there is a certificate.

@@ -1,11 +1,12 @@
 //! What one instance of one run keeps: `<state-dir>/<run>/<instance>/`.
 //!
 //! ```text
-//! key.pem certificate.pem authority.pem   who the agent is        (identity)
+//! key.pem certificate.pem certificate.json authority.pem   who the agent is, until when   (identity)
 //! ops                                     changes not yet applied (link::spool)
 //! machine.json                            which machine this is
 //! steps/<index>-<step>                    a script, as it is run
-//! steps/<index>.json                      how it ended; then it is never run again
+//! steps/<index>.json .boot                how it ended, and in which boot; then it is never run again in that
+//! steps/<index>.tries                     how often it was begun, while it has not ended
 //! log/<index>-<step>.log                  its output
 //! sent/<index>                            what of it the coordinator has       (link::outlet)
 //! pipes/<index>.out .err                  named pipes of what a script left running
@@ -104,12 +105,43 @@ impl Folder {
         serde_json::from_slice(&read_if_there(&self.result(index)).ok()??).ok()
     }
 
-    /// Keeps how a step has ended.
+    /// Keeps how a step has ended, and in which boot.
     ///
     /// # Errors
     /// The file system's.
-    pub fn keep_finished(&self, index: u32, result: &StepResult) -> io::Result<()> {
-        write_atomic(&self.result(index), &serde_json::to_vec(result)?, 0o600)
+    pub fn keep_finished(&self, index: u32, result: &StepResult, boot: &str) -> io::Result<()> {
+        write_atomic(&self.boot(index), boot.as_bytes(), 0o600)?;
+        write_atomic(&self.result(index), &serde_json::to_vec(result)?, 0o600)?;
+        match fs::remove_file(self.tries(index)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// In which boot a step has ended.
+    #[must_use]
+    pub fn finished_in(&self, index: u32) -> Option<String> {
+        String::from_utf8(read_if_there(&self.boot(index)).ok()??).ok()
+    }
+
+    /// Counts the tries of a step that has not ended; gives the number of the one that begins.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn begin_try(&self, index: u32) -> io::Result<u32> {
+        let before = read_if_there(&self.tries(index))?;
+        let before = before.and_then(|text| String::from_utf8(text).ok()?.parse().ok()).unwrap_or(0_u32);
+        let number = before.saturating_add(1);
+        write_atomic(&self.tries(index), number.to_string().as_bytes(), 0o600)?;
+        Ok(number)
+    }
+
+    fn boot(&self, index: u32) -> PathBuf {
+        self.base.join("steps").join(format!("{index}.boot"))
+    }
+
+    fn tries(&self, index: u32) -> PathBuf {
+        self.base.join("steps").join(format!("{index}.tries"))
     }
 
     /// Remembers which machine this is. False when the folder came from another one: a clone or a
@@ -152,7 +184,10 @@ mod tests {
         let (_dir, folder) = folder();
         assert_eq!(folder.finished(0), None);
         let result = StepResult { exit: Some(3), ..StepResult::default() };
-        folder.keep_finished(0, &result).unwrap();
+        assert_eq!([folder.begin_try(0).unwrap(), folder.begin_try(0).unwrap()], [1, 2]);
+        folder.keep_finished(0, &result, "boot").unwrap();
+        assert_eq!(folder.finished_in(0).as_deref(), Some("boot"));
+        assert_eq!(folder.begin_try(0).unwrap(), 1, "counted anew");
         assert_eq!(folder.finished(0), Some(result));
         assert!(folder.script(0, "../x").ends_with("steps/0-___x"));
     }

@@ -1,6 +1,6 @@
 //! What every handler of both ports can use.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     access::Tokens,
@@ -23,6 +23,8 @@ pub struct App {
     pub tokens: Tokens,
     /// Certificates.
     pub authority: Authority,
+    /// How long certificates of agents are good for.
+    pub agent_certificate_life: Duration,
     /// Knows the tokens of launches.
     pub launches: LaunchSecret,
     /// Modules.

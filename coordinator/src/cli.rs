@@ -5,6 +5,7 @@ use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -118,6 +119,9 @@ pub struct DevOptions {
     /// The address for agents [default: a free port of 127.0.0.1]
     #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     pub agent_listen: Option<SocketAddr>,
+    /// How long certificates of agents are good for, such as 7d
+    #[arg(long, value_name = "TIME", conflicts_with = "config", value_parser = crate::config::certificate_life)]
+    pub agent_certificate_life: Option<Duration>,
     /// A folder of images: adds the cloud `local`, virtual machines on this machine
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     pub images: Option<PathBuf>,
@@ -137,6 +141,7 @@ impl DevOptions {
             clouds.insert("local".to_owned(), local);
         }
         Some(Config {
+            agent_certificate_life: self.agent_certificate_life.unwrap_or(crate::pki::AGENT_LIFE),
             listen: self.listen.unwrap_or(anywhere),
             agent_listen: self.agent_listen.unwrap_or(anywhere),
             names: Vec::new(),

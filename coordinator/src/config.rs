@@ -8,6 +8,7 @@
 //! listen = "0.0.0.0:8443"
 //! agent_listen = "0.0.0.0:8444"
 //! names = ["slipstream.example.org"]
+//! agent_certificate_life = "7d"
 //!
 //! [cloud.local]
 //! kind = "qemu"
@@ -22,10 +23,14 @@ use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
+use slipstream_shared::module::units;
 use toml::Spanned;
+
+use crate::pki::AGENT_LIFE;
 
 /// Where everything durable is, unless the file says otherwise.
 pub const DEFAULT_DATA: &str = "/var/lib/slipstream-coordinator";
@@ -37,6 +42,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address for agents.
     pub agent_listen: SocketAddr,
+    /// How long a certificate of an agent is good for. Agents renew theirs when two thirds of it have passed.
+    pub agent_certificate_life: Duration,
     /// Names and addresses by which people reach the API, for its certificate.
     pub names: Vec<String>,
     /// The folder of everything durable.
@@ -108,6 +115,7 @@ struct File {
 struct Server {
     listen: Option<Spanned<String>>,
     agent_listen: Option<Spanned<String>>,
+    agent_certificate_life: Option<Spanned<String>>,
     #[serde(default)]
     names: Vec<Spanned<String>>,
 }
@@ -146,6 +154,7 @@ impl Config {
         Ok(Config {
             listen: address("server.listen", file.server.listen, "127.0.0.1:8443")?,
             agent_listen: address("server.agent_listen", file.server.agent_listen, "0.0.0.0:8444")?,
+            agent_certificate_life: life(file.server.agent_certificate_life)?,
             names: file.server.names.into_iter().map(public_name).collect::<Result<_, _>>()?,
             data,
             store: file.store,
@@ -158,6 +167,26 @@ fn address(key: &str, given: Option<Spanned<String>>, default: &str) -> Result<S
     let (offset, text) = given.map_or_else(|| (0, default.to_owned()), |text| (text.span().start, text.into_inner()));
     let example = format!("it is an IP address and a port, as in \"{default}\"");
     text.parse().map_err(|_| (offset, format!("`{key}` = \"{text}\" is not an address: {example}")))
+}
+
+/// The shortest life of a certificate that leaves time to renew it, in seconds.
+const SHORTEST_LIFE: u64 = 3;
+/// The longest one: whoever finds an old disk is not to use what is on it for ever.
+const LONGEST_LIFE: u64 = 90 * 24 * 60 * 60;
+
+fn life(given: Option<Spanned<String>>) -> Result<Duration, Fault> {
+    let Some(text) = given else { return Ok(AGENT_LIFE) };
+    let wrong = |hint| (text.span().start, format!("`server.agent_certificate_life` = \"{}\": {hint}", text.get_ref()));
+    certificate_life(text.get_ref()).map_err(wrong)
+}
+
+/// Reads how long certificates of agents are good for.
+///
+/// # Errors
+/// It is no time, or too short or too long a one.
+pub fn certificate_life(text: &str) -> Result<Duration, String> {
+    let seconds = units::duration(text).ok().filter(|s| (SHORTEST_LIFE..=LONGEST_LIFE).contains(s));
+    seconds.map(Duration::from_secs).ok_or_else(|| "it is a time from 3s to 90d, as in \"7d\"".to_owned())
 }
 
 fn public_name(name: Spanned<String>) -> Result<String, Fault> {

@@ -4,8 +4,8 @@
 //! pin its public key ([`Authority::pin`]), so the key must outlive every image that was told of it.
 //! The server's own certificate is made anew at each start: nothing refers to it.
 //!
-//! An agent is known by the name in its certificate, `slipstream:run/<run>/<instance>/<attempt>`, and
-//! by the SHA-256 of its public key (SPKI, DER, hexadecimal), which the run's log holds as well.
+//! An agent is known by the name in its certificate, `slipstream:run/<run>/<instance>/<attempt>`, where a
+//! machine that has booted again since its launch has the number of its certificate behind that, and by the SHA-256 of its public key (SPKI, DER, hexadecimal), which the run's log holds as well.
 
 use std::{path::Path, time::Duration};
 
@@ -38,7 +38,8 @@ const AUTHORITY_LIFE: Duration = DAY.saturating_mul(365 * 30);
 /// Made anew at each start; no coordinator runs for longer without an upgrade.
 const SERVER_LIFE: Duration = DAY.saturating_mul(365);
 
-/// The life of an agent's certificate. It asks for another with the same key and token.
+/// The life of an agent's certificate unless the configuration says otherwise. It asks for another with the same
+/// key and token when two thirds of it have passed.
 pub const AGENT_LIFE: Duration = DAY.saturating_mul(7);
 
 /// Clocks of machines may be behind by this much.
@@ -103,6 +104,8 @@ pub struct Peer {
     pub key: AttemptKey,
     /// SHA-256 of its public key, hexadecimal.
     pub key_sha256: String,
+    /// The number of its certificate: grows when its machine boots again.
+    pub certificate: u32,
 }
 
 impl Authority {
@@ -176,12 +179,21 @@ impl Authority {
     ///
     /// # Errors
     /// It cannot be signed.
-    pub fn sign_agent(&self, agent: &AgentKey, key: &AttemptKey) -> Result<String, PkiError> {
-        let name = format!("{NAME_PREFIX}{}/{}/{}", key.run, key.instance, key.attempt);
+    pub fn sign_agent(
+        &self,
+        agent: &AgentKey,
+        key: &AttemptKey,
+        number: u32,
+        life: Duration,
+    ) -> Result<String, PkiError> {
+        let mut name = format!("{NAME_PREFIX}{}/{}/{}", key.run, key.instance, key.attempt);
+        if number > 0 {
+            name += &format!("/{number}");
+        }
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name.as_str());
         params.subject_alt_names = vec![SanType::URI(name.as_str().try_into()?)];
-        self.stamp(&mut params, AGENT_LIFE, ExtendedKeyUsagePurpose::ClientAuth);
+        self.stamp(&mut params, life, ExtendedKeyUsagePurpose::ClientAuth);
         Ok(params.signed_by(&agent.public, &self.issuer)?.pem())
     }
 
@@ -214,8 +226,12 @@ pub fn peer(der: &CertificateDer<'_>) -> Result<Peer, PkiError> {
         GeneralName::URI(uri) => uri.strip_prefix(NAME_PREFIX),
         _ => None,
     });
-    let key = name.and_then(parse_name).ok_or(PkiError::Peer)?;
-    Ok(Peer { key, key_sha256: hex(digest(&SHA256, certificate.public_key().raw).as_ref()) })
+    let (key, certificate_number) = name.and_then(parse_name).ok_or(PkiError::Peer)?;
+    Ok(Peer {
+        key,
+        certificate: certificate_number,
+        key_sha256: hex(digest(&SHA256, certificate.public_key().raw).as_ref()),
+    })
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -224,14 +240,15 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn parse_name(name: &str) -> Option<AttemptKey> {
+fn parse_name(name: &str) -> Option<(AttemptKey, u32)> {
     let mut parts = name.split('/');
     let key = AttemptKey {
         run: parts.next()?.parse().ok()?,
         instance: parts.next()?.parse().ok()?,
         attempt: parts.next()?.parse().ok()?,
     };
-    parts.next().is_none().then_some(key)
+    let number = parts.next().map_or(Some(0), |number| number.parse().ok())?;
+    parts.next().is_none().then_some((key, number))
 }
 
 fn make_authority(pem_path: &Path, key_path: &Path, seam: &Seam) -> Result<(String, KeyPair), PkiError> {

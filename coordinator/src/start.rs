@@ -141,6 +141,7 @@ pub async fn start_with(
         seam: seam.clone(),
         store,
         tokens,
+        agent_certificate_life: config.agent_certificate_life,
         authority,
         clouds,
     });

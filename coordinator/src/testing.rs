@@ -20,7 +20,7 @@ use rustls::{
 use serde_json::{Value, json};
 use slipstream_shared::{
     context::Context,
-    link::{EnrolRequest, OLDEST_PROTOCOL, PROTOCOL},
+    link::{Boot, EnrolRequest, OLDEST_PROTOCOL, PROTOCOL},
     plan::Plan,
 };
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
@@ -59,6 +59,7 @@ pub(crate) fn plan() -> Plan {
 pub(crate) fn config(data: PathBuf) -> Config {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     Config {
+        agent_certificate_life: crate::pki::AGENT_LIFE,
         listen: anywhere,
         agent_listen: anywhere,
         names: Vec::new(),
@@ -212,5 +213,6 @@ pub(crate) fn enrolment(context: &Context, csr: &str) -> EnrolRequest {
         token: context.token.clone(),
         csr: csr.to_owned(),
         platform: BTreeMap::new(),
+        boot: Boot::default(),
     }
 }

@@ -126,6 +126,24 @@ pub enum Event {
         key: String,
         /// Version of the agent.
         agent: String,
+        /// In which boot of the machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<String>,
+    },
+    /// The machine has booted again. It is ready only when its check has passed in this boot.
+    Booted {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// The new boot.
+        boot: String,
+        /// Certificates of a lower number are no longer good.
+        #[serde(default)]
+        certificate: u32,
+        /// The agent's changes up to this number speak of an earlier boot.
+        #[serde(default)]
+        made: u64,
     },
     /// Somebody tried to enrol and may not.
     EnrolmentRefused {
@@ -440,6 +458,7 @@ impl Event {
             | Event::MachineRunning { instance, .. }
             | Event::AddressKnown { instance, .. }
             | Event::Enrolled { instance, .. }
+            | Event::Booted { instance, .. }
             | Event::EnrolmentRefused { instance, .. }
             | Event::StepStarted { instance, .. }
             | Event::StepFinished { instance, .. }

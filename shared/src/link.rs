@@ -78,6 +78,24 @@ pub struct EnrolRequest {
     /// What the machine knows of itself, for the record: `machine_id`, `product_uuid`, `hostname`.
     #[serde(default)]
     pub platform: BTreeMap<String, String>,
+    /// In which boot, and what it has changed before that. Older agents do not say.
+    #[serde(flatten)]
+    pub boot: Boot,
+}
+
+/// A boot of a machine. What its agent changed before it began speaks of an earlier boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Changes with each boot of the machine; empty: not known.
+    #[serde(rename = "boot", default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The number of the last change made before the agent was started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub made: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The certificate by which the coordinator knows the agent from now on.
@@ -89,6 +107,9 @@ pub struct EnrolAnswer {
     pub certificate: String,
     /// PEM, the authority that signed it and the coordinator's own.
     pub authority: String,
+    /// In how many seconds the agent had better ask for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_in: Option<u64>,
 }
 
 /// The body of a refused enrolment.
@@ -114,8 +135,9 @@ pub enum Up {
         oldest_protocol: u32,
         /// Version of the agent.
         agent: String,
-        /// Changes with each boot of the machine.
-        boot: String,
+        /// The boot of the machine.
+        #[serde(flatten)]
+        boot: Boot,
         /// The addresses of the machine's interfaces, without loopback.
         #[serde(default)]
         addresses: Vec<String>,
@@ -489,6 +511,9 @@ pub struct AgentStep {
     pub within: Option<u64>,
     /// False: it has neither needs nor references, so no [`Up::Env`] is needed before it.
     pub gated: bool,
+    /// It is run again in each boot of the machine, before the ready check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each_boot: bool,
     /// Fixed variables of a step that is not gated.
     #[serde(default)]
     pub env: BTreeMap<String, String>,

@@ -142,6 +142,9 @@ pub struct StepPlan {
     /// How long it may take, in seconds. None: until the run's deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<u64>,
+    /// It is run again in each boot of its machine, before the ready check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each_boot: bool,
     /// Environment variables; the step waits until all their references have values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Template>,

@@ -9,6 +9,7 @@ mod meetings;
 mod power;
 mod processes;
 mod qemu;
+mod reboot;
 mod retry;
 mod scale;
 mod secrets;

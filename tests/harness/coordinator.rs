@@ -27,6 +27,8 @@ pub struct Options {
     pub disk: Option<(&'static str, &'static str)>,
     /// Where it looks for programs, instead of where we do.
     pub path: Option<&'static str>,
+    /// How long certificates of agents are good for, instead of days.
+    pub certificate_life: Option<&'static str>,
     /// What it logs, as in `RUST_LOG`.
     pub log: Option<&'static str>,
     /// The bug it is to have, where it was built with the feature `planted-bugs`.
@@ -115,6 +117,9 @@ impl Coordinator {
         command.envs(self.options.path.map(|path| ("PATH", path)));
         command.envs(self.options.log.map(|filter| ("RUST_LOG", filter)));
         command.envs(self.options.bug.map(|bug| ("SLIPSTREAM_PLANTED_BUG", bug)));
+        if let Some(life) = self.options.certificate_life {
+            command.args(["--agent-certificate-life", life]);
+        }
         if let Some(images) = &self.options.images {
             command.arg("--images").arg(images);
         }

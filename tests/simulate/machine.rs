@@ -140,13 +140,13 @@ impl Machine {
         let token = Context::from_user_data(self.started.user_data.as_bytes()).expect("ours").token;
         let attached = async {
             let handle = life.runs.find(&key.run.to_string()).await.map_err(|e| is_over(&e))?;
-            match handle.enrol(&key.instance, key.attempt, &token, &secret, "1").await {
-                Ok(()) => {}
+            match handle.enrol(&key.instance, key.attempt, &token, &secret, "1", &Default::default()).await {
+                Ok(_) => {}
                 Err(EnrolError::Unavailable(_)) => return Err(false),
                 Err(_) => return Err(true),
             }
             tokio::time::sleep(self.sim.delay(20, 5000)).await;
-            handle.attach(&key.instance, key.attempt, &secret).await.map_err(|e| is_over(&e))
+            handle.attach(&key.instance, key.attempt, &secret, 0, &Default::default()).await.map_err(|e| is_over(&e))
         };
         let link = tokio::select! {
             biased;

@@ -79,6 +79,7 @@ fn step(name: &str) -> StepPlan {
         origin: "test".into(),
         script: Script::Text("true".into()),
         within: None,
+        each_boot: false,
         env: BTreeMap::new(),
         needs: vec![],
     }

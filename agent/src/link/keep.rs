@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
+use slipstream_shared::link::Boot;
 use tokio::{sync::watch, time::sleep};
 
 use super::{Link, Phase, session};
@@ -21,7 +22,7 @@ pub async fn keep(
     link: &Link,
     dialer: &Dialer,
     config: impl Fn() -> Arc<ClientConfig>,
-    boot: &str,
+    boot: &Boot,
     current: &Current,
 ) -> String {
     let mut trouble = Trouble::new("keep the link", Duration::from_millis(200), Duration::from_secs(10));

@@ -118,6 +118,12 @@ impl Link {
         self.state.lock().expect("nothing panics while holding it")
     }
 
+    /// The number of the last change that was made.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.state().spool.last()
+    }
+
     /// The plan, when it is known.
     pub fn plan(&self) -> watch::Receiver<Option<AgentPlan>> {
         self.plan.subscribe()

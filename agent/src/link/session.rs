@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
 use slipstream_shared::{
     error_chain::Chain,
-    link::{Down, HEARTBEAT_SECONDS, LINK_PATH, MAX_LINE, OLDEST_PROTOCOL, PROTOCOL, Refusal, Up},
+    link::{Boot, Down, HEARTBEAT_SECONDS, LINK_PATH, MAX_LINE, OLDEST_PROTOCOL, PROTOCOL, Refusal, Up},
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -61,7 +61,7 @@ pub enum SessionError {
 }
 
 /// Carries lines until the connection ends, and says why it did. `boot` names this boot.
-pub async fn run(link: &Link, connection: &Connection, boot: &str) -> SessionError {
+pub async fn run(link: &Link, connection: &Connection, boot: &Boot) -> SessionError {
     let ended = match carry(link, connection, boot).await {
         Err(e) => e,
         Ok(never) => match never {},
@@ -70,13 +70,13 @@ pub async fn run(link: &Link, connection: &Connection, boot: &str) -> SessionErr
     ended
 }
 
-async fn carry(link: &Link, connection: &Connection, boot: &str) -> Result<Infallible, SessionError> {
+async fn carry(link: &Link, connection: &Connection, boot: &Boot) -> Result<Infallible, SessionError> {
     let (out, queue) = unbounded_channel();
     let _ = out.send(Up::Hello {
         protocol: PROTOCOL,
         oldest_protocol: OLDEST_PROTOCOL,
         agent: crate::VERSION.to_owned(),
-        boot: boot.to_owned(),
+        boot: boot.clone(),
         addresses: system::addresses().iter().map(ToString::to_string).collect(),
     });
     let request = connection

@@ -178,6 +178,11 @@ impl Spool {
         self.tidy();
     }
 
+    /// The number of the last change there was.
+    pub fn last(&self) -> u64 {
+        self.next - 1
+    }
+
     /// All changes up to `last_op` were applied, but for those that were refused; returns those whose answers
     /// were lost.
     pub fn settled(&mut self, last_op: u64, refused: &[RefusedOp]) -> Vec<(u64, Option<RefusedChange>)> {

@@ -28,6 +28,9 @@ use crate::{
     trouble::say,
 };
 
+/// The variable that says the how manieth try of its step a script is: above 1 where a reboot has cut it short.
+const TRY: &str = "SLIPSTREAM_TRY";
+
 /// Runs everything, for as long as the daemon lives.
 pub async fn run(agent: &Arc<Agent>) -> Infallible {
     output::resume_finished(agent);
@@ -63,7 +66,9 @@ async fn deploy(agent: &Arc<Agent>) {
 
 /// How a step ends: as it did, or after it was run.
 async fn outcome(agent: &Arc<Agent>, plan: &AgentPlan, step: &AgentStep, index: u32) -> StepResult {
-    if let Some(result) = ended(agent, plan, index) {
+    if let Some(result) = ended(agent, plan, index)
+        && !is_due_again(agent, step, index, &result)
+    {
         return result;
     }
     if let Some(result) = adopted(agent, step, index).await {
@@ -80,6 +85,12 @@ async fn outcome(agent: &Arc<Agent>, plan: &AgentPlan, step: &AgentStep, index: 
             finish(agent, step, index, StepResult { cause, ..StepResult::default() })
         }
     }
+}
+
+/// True for a script of each boot that has not run in this one. One that has failed is not run again: it is known
+/// what came of it.
+fn is_due_again(agent: &Agent, step: &AgentStep, index: u32, result: &StepResult) -> bool {
+    step.each_boot && result.succeeded() && agent.folder.finished_in(index).as_deref() != Some(&agent.system.boot_id())
 }
 
 /// How a step ends that an earlier agent has begun, if it did.
@@ -132,6 +143,13 @@ async fn run_step(
     env: BTreeMap<String, String>,
     abortable: bool,
 ) -> StepResult {
+    let env = match agent.folder.begin_try(index) {
+        Ok(number) => env.into_iter().chain([(TRY.to_owned(), number.to_string())]).collect(),
+        Err(e) => {
+            say(format_args!("cannot keep how often {} was begun: {e}", step.step));
+            env
+        }
+    };
     let job = |program, shell, folder| process::Job {
         index,
         name: &step.step,
@@ -160,7 +178,7 @@ fn finish(agent: &Agent, step: &AgentStep, index: u32, result: StepResult) -> St
     }
     // First the spool: a result nobody will ever hear of is worse than one that is found twice.
     make(agent, Change::StepFinished { index, result: result.clone() });
-    if let Err(e) = agent.folder.keep_finished(index, &result) {
+    if let Err(e) = agent.folder.keep_finished(index, &result, &agent.system.boot_id()) {
         say(format_args!("cannot keep the result of {}: {e}", step.step));
     }
     result

@@ -23,6 +23,9 @@ use crate::{
 /// From asking a script to end to ending it.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// From the end of the first process of a machine that shuts down to that of its agent.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
 /// How long after a script's end its last output may come, if something it left running keeps the
 /// pipe open.
 const DRAIN: Duration = Duration::from_millis(50);
@@ -134,7 +137,7 @@ async fn watch(
     // Not by the time of day, which may be set while the script runs.
     let began = Instant::now();
     let cause = tokio::select! {
-        () = leader.ended() => None,
+        () = ended_by_itself(&mut leader, files) => None,
         cause = out_of_time(agent, job, passed) => Some(cause),
     };
     if cause.is_some() {
@@ -156,6 +159,16 @@ async fn watch(
         result.last_stderr = last.lock().expect("nothing panics while holding it").take();
     }
     result
+}
+
+/// Resolves when a script has ended. One that was told to end by somebody else is held for a moment: a machine
+/// that shuts down tells all its processes at once, and what that cuts short has not failed but is run again.
+async fn ended_by_itself(leader: &mut Leader, files: &Files) {
+    leader.ended().await;
+    let told = [Signal::SIGTERM as i32, Signal::SIGKILL as i32];
+    if files.result().is_none_or(|result| result.signal.is_some_and(|signal| told.contains(&signal))) {
+        sleep(SHUTDOWN).await;
+    }
 }
 
 /// Resolves when a script must not run any longer, with the cause.

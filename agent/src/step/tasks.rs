@@ -71,7 +71,7 @@ async fn one(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask) {
 /// What follows from the end of a step that was run once more.
 async fn after(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask, result: &StepResult) {
     let Some(step) = task.again else { return };
-    if let Err(e) = agent.folder.keep_finished(step, result) {
+    if let Err(e) = agent.folder.keep_finished(step, result, &agent.system.boot_id()) {
         say(format_args!("cannot keep the result of {}: {e}", task.step.step));
     }
     if !result.succeeded() {

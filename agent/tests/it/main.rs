@@ -1,6 +1,7 @@
 //! The agent as a whole: the real binary against a coordinator in memory.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod boots;
 mod common;
 mod figures;
 mod flow;

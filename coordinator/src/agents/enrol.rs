@@ -2,7 +2,8 @@
 //!
 //! Cheap checks come first, because anybody can ask: size, form, token (one HMAC), then the signature
 //! of the request, then the run. The answer to the same token with the same key is always a certificate
-//! again: a reply may have been lost, or the certificate is about to expire.
+//! again: a reply may have been lost, the certificate is about to expire or has expired, or the machine has
+//! booted again, after which its earlier certificates are no longer good.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,14 +71,17 @@ async fn answer(app: &App, body: Body) -> Result<EnrolAnswer, Refused> {
         RunError::NotFound(_) => refused(&EnrolError::Ended),
         error => refused(&EnrolError::Unavailable(error)),
     })?;
-    let enrolled = run.enrol(&key.instance, key.attempt, &request.token, &agent.sha256, &version).await;
-    enrolled.map_err(|error| refused(&error))?;
-    let certificate = app.authority.sign_agent(&agent, &key).map_err(|error| {
+    let (instance, boot) = (&key.instance, &request.boot);
+    let enrolled = run.enrol(instance, key.attempt, &request.token, &agent.sha256, &version, boot).await;
+    let number = enrolled.map_err(|error| refused(&error))?;
+    let life = app.agent_certificate_life;
+    let certificate = app.authority.sign_agent(&agent, &key, number, life).map_err(|error| {
         tracing::error!("cannot sign the certificate of an agent: {}", Chain(&error));
         Refused::for_now(StatusCode::INTERNAL_SERVER_ERROR, "busy", "the coordinator failed; its log says why")
     })?;
     tracing::info!(run = %key.run, instance = %key.instance, attempt = key.attempt, agent = version, "enrolled");
-    Ok(EnrolAnswer { protocol, certificate, authority: app.authority.pem().to_owned() })
+    let renew_in = Some(life.as_secs() * 2 / 3);
+    Ok(EnrolAnswer { protocol, certificate, authority: app.authority.pem().to_owned(), renew_in })
 }
 
 /// The version that both sides speak.
@@ -111,6 +115,7 @@ fn refused(error: &EnrolError) -> Refused {
     match error {
         EnrolError::Token => Refused::new(StatusCode::FORBIDDEN, "token", message),
         EnrolError::OtherKey => Refused::new(StatusCode::CONFLICT, "other_key", message),
+        EnrolError::Stopped => Refused::for_now(StatusCode::CONFLICT, "stopped", message),
         EnrolError::Ended => Refused::new(StatusCode::GONE, "ended", message),
         EnrolError::Unavailable(_) => Refused::for_now(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
     }

@@ -119,8 +119,9 @@ async fn attach(app: &App, peer: &Peer, input: &mut Input) -> Result<AgentLink, 
         _ => End::retry(error.to_string()),
     };
     let run = app.runs.find(&peer.key.run.to_string()).await.map_err(refused)?;
-    let link = run.attach(&peer.key.instance, peer.key.attempt, &peer.key_sha256).await.map_err(refused)?;
-    tracing::debug!(run = %peer.key.run, instance = %peer.key.instance, agent, boot, ?addresses, "link is up");
+    let (key, sha256) = (&peer.key, &peer.key_sha256);
+    let link = run.attach(&key.instance, key.attempt, sha256, peer.certificate, &boot).await.map_err(refused)?;
+    tracing::debug!(run = %peer.key.run, instance = %peer.key.instance, agent, boot.id, ?addresses, "link is up");
     Ok(link)
 }
 

@@ -21,7 +21,8 @@ pub(super) async fn store(State(app): State<Shared>, Agent(peer): Agent, body: B
     let stays = |milestone| !matches!(milestone, Milestone::Terminating | Milestone::Gone | Milestone::Planned);
     let is_it = |info: &InstanceInfo| info.instance == key.instance && info.attempt == key.attempt;
     let current = detail.nodes.iter().any(|info| is_it(info) && stays(info.milestone));
-    if !current || detail.summary.state.is_final() {
+    let known = run.knows(&peer).await.map_err(|error| busy(error.to_string()))?;
+    if !current || !known || detail.summary.state.is_final() {
         let message = "the run has ended, or this machine is no longer part of it";
         return Err(Refused::new(StatusCode::GONE, "ended", message));
     }

@@ -1,4 +1,5 @@
 mod abuse;
+mod certificate;
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use slipstream_shared::{
     context::Context,
     event::Author,
     link::{
-        Change, Down, ENROL_PATH, EnrolAnswer, EnrolRequest, LINK_PATH, OLDEST_PROTOCOL, PROTOCOL, REPORT_PATH, Reply,
-        Up,
+        Boot, Change, Down, ENROL_PATH, EnrolAnswer, EnrolRequest, LINK_PATH, OLDEST_PROTOCOL, PROTOCOL, REPORT_PATH,
+        Reply, Up,
     },
     state::Milestone,
 };
@@ -62,11 +63,15 @@ impl Link {
     }
 
     fn hello(&self) {
+        self.hello_of(Boot { id: "b".to_owned(), made: 0 });
+    }
+
+    fn hello_of(&self, boot: Boot) {
         self.say(&Up::Hello {
             protocol: PROTOCOL,
             oldest_protocol: OLDEST_PROTOCOL,
             agent: "test".to_owned(),
-            boot: "b".to_owned(),
+            boot,
             addresses: Vec::new(),
         });
     }

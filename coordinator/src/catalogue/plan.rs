@@ -273,7 +273,8 @@ impl Planner<'_> {
             if let Some(names) = self.packages(packages, chosen) {
                 let (step, origin) = ("packages".to_owned(), layer.origin.to_owned());
                 let script = Script::Packages(names);
-                steps.push(StepPlan { step, origin, script, within: None, env: BTreeMap::new(), needs: Vec::new() });
+                let (env, needs) = (BTreeMap::new(), Vec::new());
+                steps.push(StepPlan { step, origin, script, within: None, each_boot: false, env, needs });
             }
             let after = install.as_ref().map(|s| step("install", layer.origin, s, &early));
             steps.extend(after);
@@ -362,6 +363,7 @@ fn step(name: &str, origin: &str, script: &ScriptDecl, env: &BTreeMap<String, Te
         origin: origin.to_owned(),
         script: Script::Text(script.text.clone()),
         within: script.within,
+        each_boot: script.each_boot,
         env: env.clone(),
         needs: Vec::new(),
     }

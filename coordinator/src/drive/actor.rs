@@ -61,7 +61,7 @@ pub(super) enum Effect {
     Reply(oneshot::Sender<Result<(), RunError>>, Result<(), RunError>),
     Started(oneshot::Sender<Result<u32, RunError>>, Result<u32, RunError>),
     Written(oneshot::Sender<Result<Parameter, RunError>>, Key, Result<(), RunError>),
-    Enrolled(oneshot::Sender<Result<(), EnrolError>>, Result<(), EnrolError>),
+    Enrolled(oneshot::Sender<Result<u32, EnrolError>>, Result<u32, EnrolError>),
     Answer(Answer, Result<Come, RunError>),
     Tell(InstanceId, Down),
     Read(Reader),
@@ -260,7 +260,10 @@ impl Actor {
                 let result = self.enrol(turn, claim);
                 turn.then(Effect::Enrolled(reply, result));
             }
-            Message::Attach { claim, reply } => turn.then(Effect::Attach(claim, reply)),
+            Message::Attach { claim, reply } => {
+                self.note_boot(turn, &claim);
+                turn.then(Effect::Attach(claim, reply));
+            }
             Message::Up { instance, generation, line } => self.hear(turn, &instance, generation, line),
             Message::Detach { instance, generation } => self.detach(&instance, generation),
             Message::ReportStored { instance, size } => {

@@ -119,7 +119,7 @@ impl Links {
 
 impl Actor {
     /// The events of an enrolment.
-    pub(super) fn enrol(&mut self, turn: &mut Turn, claim: Claim) -> Result<(), EnrolError> {
+    pub(super) fn enrol(&mut self, turn: &mut Turn, claim: Claim) -> Result<u32, EnrolError> {
         let key = self.run.attempt_key(&claim.instance, claim.attempt);
         if !self.world.trust.secret.verify(&key, &claim.token) {
             self.refuse(turn, &claim, "its token is not valid");
@@ -127,7 +127,11 @@ impl Actor {
         }
         let Some(instance) = part_of(&self.run, &claim) else { return Err(EnrolError::Ended) };
         match &instance.key {
-            Some(known) if *known == claim.key => Ok(()),
+            Some(known) if *known == claim.key && instance.machine == Machine::Stopped => Err(EnrolError::Stopped),
+            Some(known) if *known == claim.key => {
+                let number = instance.certificate;
+                Ok(if self.booted(turn, &claim, number + 1) { number + 1 } else { number })
+            }
             Some(_) => {
                 self.refuse(turn, &claim, "its token was used before, with another key");
                 Err(EnrolError::OtherKey)
@@ -137,11 +141,33 @@ impl Actor {
                 Err(EnrolError::Token)
             }
             None => {
-                let Claim { instance, attempt, key, agent, .. } = claim;
+                let Claim { instance, attempt, key, agent, boot, .. } = claim;
+                let boot = Some(boot.id).filter(|id| !id.is_empty());
                 self.silence.begin(&instance, &self.world.seam);
-                self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent });
-                Ok(())
+                self.record(turn, Author::System, None, Event::Enrolled { instance, attempt, key, agent, boot });
+                Ok(0)
             }
+        }
+    }
+
+    /// Puts on record that a machine has booted again, if it has.
+    fn booted(&mut self, turn: &mut Turn, claim: &Claim, certificate: u32) -> bool {
+        let known = self.run.instances.get(&claim.instance).and_then(|i| i.boot.as_ref());
+        let again = !claim.boot.id.is_empty() && known.is_some_and(|known| *known != claim.boot.id);
+        if again {
+            let (instance, attempt) = (claim.instance.clone(), claim.attempt);
+            let (boot, made) = (claim.boot.id.clone(), claim.boot.made);
+            let event = Event::Booted { instance, attempt, boot, certificate, made };
+            self.record(turn, Author::System, None, event);
+        }
+        again
+    }
+
+    /// The same for an agent of a version that does not renew its certificate when its machine boots.
+    pub(super) fn note_boot(&mut self, turn: &mut Turn, claim: &Claim) {
+        if let Some(instance) = claim.enrolled_in(&self.run) {
+            let certificate = instance.certificate;
+            self.booted(turn, claim, certificate);
         }
     }
 
@@ -159,10 +185,11 @@ impl Actor {
     /// Takes up a link.
     pub(super) fn attach(&mut self, claim: &Claim) -> Result<AgentLink, RunError> {
         let id = &claim.instance;
-        let enrolled = part_of(&self.run, claim).filter(|i| i.key.as_ref() == Some(&claim.key));
+        let enrolled = claim.enrolled_in(&self.run);
         let plan = self.run.agent_plan(id, self.is_own_machine(id));
         let (Some(instance), Some(plan)) = (enrolled, plan) else {
-            let reason = format!("{id} is no longer part of run {}, or was replaced", self.run.id.short());
+            let run = self.run.id.short();
+            let reason = format!("{id} is no longer part of run {run}, was replaced, or has booted again since");
             return Err(Refused::Gone(reason).into());
         };
         self.links.generation += 1;
@@ -262,7 +289,9 @@ impl Actor {
         let refused = if answered {
             self.run.refused_op(id, op).cloned()
         } else {
+            let of_this_boot = self.run.instances.get(id).is_none_or(|i| op > i.before_boot);
             let (events, refused) = match self.run.agent_change(id, change) {
+                Ok(_) if matches!(change, Change::Ready | Change::NotReady { .. }) && !of_this_boot => (vec![], None),
                 Ok(events) => (events, None),
                 Err(refused) => (self.run.refusal(id, change, &refused).into_iter().collect(), Some(refused)),
             };
@@ -297,6 +326,14 @@ pub(super) fn reply(come: Come) -> Reply {
 
 fn of_agent(instance: &InstanceId, number: u64) -> Answer {
     Answer::Agent(Asker { instance: instance.clone(), number })
+}
+
+impl Claim {
+    /// The instance whose key and certificate somebody has shown, if they are still good.
+    pub(super) fn enrolled_in<'a>(&self, run: &'a Run) -> Option<&'a crate::run::Instance> {
+        let good = |i: &&crate::run::Instance| i.key.as_ref() == Some(&self.key) && self.certificate >= i.certificate;
+        part_of(run, self).filter(good)
+    }
 }
 
 /// The instance that somebody claims to be, if its machine still counts.

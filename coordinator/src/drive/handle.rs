@@ -7,7 +7,7 @@ use slipstream_shared::{
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
-    link::Up,
+    link::{Boot, Up},
     meeting::{Leader, MeetingName, Parties},
     operation::Asked,
     parameter::{Key, MASK},
@@ -15,7 +15,7 @@ use slipstream_shared::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, journal::Journal, waiters::WaiterId};
-use crate::run::Run;
+use crate::{pki::Peer, run::Run};
 
 /// A change that a person or program makes.
 #[derive(Debug, Clone)]
@@ -102,7 +102,7 @@ pub(super) enum Message {
     },
     Enrol {
         claim: Claim,
-        reply: oneshot::Sender<Result<(), EnrolError>>,
+        reply: oneshot::Sender<Result<u32, EnrolError>>,
     },
     Attach {
         claim: Claim,
@@ -136,6 +136,9 @@ pub(super) struct Claim {
     /// Its token, when it enrols.
     pub(super) token: String,
     pub(super) agent: String,
+    pub(super) boot: Boot,
+    /// The number of its certificate, when it has one.
+    pub(super) certificate: u32,
 }
 
 /// A run, ended or not. Cheap to clone.
@@ -343,8 +346,8 @@ impl RunHandle {
         self.ask(|reply| Message::Feed { after, reply }).await
     }
 
-    /// Enrols a machine. Durable when this returns `Ok`; the same token and key again give the same
-    /// answer.
+    /// Enrols a machine, or renews its certificate: the answer is the number of that. Durable when this returns
+    /// `Ok`; the same token, key and boot again give the same answer.
     pub async fn enrol(
         &self,
         instance: &InstanceId,
@@ -352,22 +355,48 @@ impl RunHandle {
         token: &str,
         key_sha256: &str,
         agent: &str,
-    ) -> Result<(), EnrolError> {
+        boot: &Boot,
+    ) -> Result<u32, EnrolError> {
         let claim = Claim {
             instance: instance.clone(),
             attempt,
             key: key_sha256.to_owned(),
             token: token.to_owned(),
             agent: agent.to_owned(),
+            boot: boot.clone(),
+            certificate: 0,
         };
         self.ask(|reply| Message::Enrol { claim, reply }).await.map_err(EnrolError::Unavailable)?
     }
 
-    /// Takes up the link of an enrolled machine. An older link of the same instance ends.
-    pub async fn attach(&self, instance: &InstanceId, attempt: u32, key_sha256: &str) -> Result<AgentLink, RunError> {
+    /// Takes up the link of an enrolled machine, which has shown its certificate of that number. An older link of
+    /// the same instance ends.
+    pub async fn attach(
+        &self,
+        instance: &InstanceId,
+        attempt: u32,
+        key_sha256: &str,
+        certificate: u32,
+        boot: &Boot,
+    ) -> Result<AgentLink, RunError> {
         let (key, token, agent) = (key_sha256.to_owned(), String::new(), String::new());
-        let claim = Claim { instance: instance.clone(), attempt, key, token, agent };
+        let claim = Claim { instance: instance.clone(), attempt, key, token, agent, boot: boot.clone(), certificate };
         self.ask(|reply| Message::Attach { claim, reply }).await?
+    }
+
+    /// True while the machine that a certificate names is part of the run.
+    pub async fn knows(&self, peer: &Peer) -> Result<bool, RunError> {
+        let Peer { key, key_sha256, certificate } = peer.clone();
+        let claim = Claim {
+            instance: key.instance,
+            attempt: key.attempt,
+            key: key_sha256,
+            token: String::new(),
+            agent: String::new(),
+            boot: Boot::default(),
+            certificate,
+        };
+        self.read(move |run, _| claim.enrolled_in(run).is_some()).await
     }
 
     /// The report of an instance is on disk.

@@ -117,6 +117,9 @@ pub enum EnrolError {
     /// The token was used with another key before.
     #[error("this machine has enrolled with another key already")]
     OtherKey,
+    /// Nobody has started it again.
+    #[error("this machine was stopped, and its cloud does not show that it was started again")]
+    Stopped,
     /// The run or the instance has ended.
     #[error("the run has ended, or this machine is no longer part of it")]
     Ended,

@@ -266,12 +266,18 @@ async fn a_token_enrols_one_key() {
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
     let (handle, web, token) = (site.handle(run).await, started.key.instance.clone(), site::token(&started));
-    assert!(matches!(handle.enrol(&web, 1, "wrong", "key-a", "1").await, Err(EnrolError::Token)));
-    assert!(matches!(handle.enrol(&web, 2, &token, "key-a", "1").await, Err(EnrolError::Token)));
-    handle.enrol(&web, 1, &token, "key-a", "1").await.expect("enrolled");
-    handle.enrol(&web, 1, &token, "key-a", "1").await.expect("the answer was lost: the same again");
+    assert!(matches!(handle.enrol(&web, 1, "wrong", "key-a", "1", &Default::default()).await, Err(EnrolError::Token)));
+    assert!(matches!(handle.enrol(&web, 2, &token, "key-a", "1", &Default::default()).await, Err(EnrolError::Token)));
+    handle.enrol(&web, 1, &token, "key-a", "1", &Default::default()).await.expect("enrolled");
+    handle
+        .enrol(&web, 1, &token, "key-a", "1", &Default::default())
+        .await
+        .expect("the answer was lost: the same again");
     for _ in 0..3 {
-        assert!(matches!(handle.enrol(&web, 1, &token, "key-b", "1").await, Err(EnrolError::OtherKey)));
+        assert!(matches!(
+            handle.enrol(&web, 1, &token, "key-b", "1", &Default::default()).await,
+            Err(EnrolError::OtherKey)
+        ));
     }
     let told = |reason: &str| {
         let reason = reason.to_owned();
@@ -279,8 +285,8 @@ async fn a_token_enrols_one_key() {
     };
     let events = site.events(run).await;
     assert_eq!(events.iter().filter(|r| told("its token was used before, with another key")(r)).count(), 1);
-    assert!(handle.attach(&web, 1, "key-b").await.is_err());
-    assert!(handle.attach(&web, 1, "key-a").await.is_ok());
+    assert!(handle.attach(&web, 1, "key-b", 0, &Default::default()).await.is_err());
+    assert!(handle.attach(&web, 1, "key-a", 0, &Default::default()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,19 +296,19 @@ async fn a_repeated_change_is_applied_once() {
     let started = site.next_start().await;
     let handle = site.handle(run).await;
     let web = started.key.instance.clone();
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
     let set = |op, value: &str| {
         let value = Some(value.to_owned());
         Up::Do { op, change: Change::Set { key: key("web.1:greeting"), value, ignore_abort: false } }
     };
     for _ in 0..2 {
-        let mut link = handle.attach(&web, 1, "k").await.expect("attached");
+        let mut link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
         let Some(Down::Hello { .. }) = link.down.recv().await else { panic!("no hello") };
         let Some(Down::Plan(_)) = link.down.recv().await else { panic!("no plan") };
         link.up(set(1, "one")).await.expect("sent");
         assert_eq!(link.down.recv().await, Some(Down::Done { op: 1, refused: None }));
     }
-    let link = &mut handle.attach(&web, 1, "k").await.expect("attached");
+    let link = &mut handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     assert!(matches!(link.down.recv().await, Some(Down::Hello { last_op: 1, .. })));
     let sets = site.events(run).await.iter().filter(|r| matches!(r.event, Event::ParameterSet { .. })).count();
     assert_eq!(sets, 1);
@@ -321,7 +327,7 @@ async fn a_refusal_is_known_again_after_its_answer_was_lost_also_by_another_coor
     let started = site.next_start().await;
     let handle = site.handle(run).await;
     let web = started.key.instance.clone();
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
     let set = |op, key: &str| {
         let (key, value) = (key.parse().expect("valid"), Some("x".to_owned()));
         Up::Do { op, change: Change::Set { key, value, ignore_abort: false } }
@@ -330,7 +336,7 @@ async fn a_refusal_is_known_again_after_its_answer_was_lost_also_by_another_coor
         let change = Change::SetIf { key: key("web.1:greeting"), value: None, revision: 9999, ignore_abort: false };
         Up::Do { op, change }
     };
-    let mut link = handle.attach(&web, 1, "k").await.expect("attached");
+    let mut link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     for line in [compare(1), set(2, "web.1:nonsense"), set(3, "ss:state"), set(4, "web.1:greeting"), compare(5)] {
         link.up(line).await.expect("sent");
     }
@@ -343,7 +349,7 @@ async fn a_refusal_is_known_again_after_its_answer_was_lost_also_by_another_coor
             tokio::time::timeout(Duration::from_secs(30), unanswered).await.expect_err("it has died");
             assert!(site.restart_when_dead().await);
         }
-        let mut link = site.handle(run).await.attach(&web, 1, "k").await.expect("attached");
+        let mut link = site.handle(run).await.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
         let Some(Down::Hello { last_op: 4, refused, .. }) = link.down.recv().await else { panic!("no hello") };
         let known: Vec<_> = refused.iter().map(|known| (known.op, known.refused.code)).collect();
         assert_eq!(known, [(2, RefusedCode::UnknownKey), (3, RefusedCode::Denied)], "compared ones are asked again");
@@ -470,8 +476,8 @@ async fn a_machine_has_thousands_of_waits_but_not_without_end() {
     let started = site.next_start().await;
     let handle = site.handle(run).await;
     let web = started.key.instance.clone();
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
-    let mut link = handle.attach(&web, 1, "k").await.expect("attached");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+    let mut link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     link.down.recv().await.expect("hello");
     link.down.recv().await.expect("plan");
     let most = super::waiters::MOST as u64;

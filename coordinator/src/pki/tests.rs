@@ -48,10 +48,10 @@ fn an_agent_is_named_by_its_certificate_and_by_nothing_in_its_request() {
     let authority = open(data.path());
     let key = KeyPair::generate().expect("a key");
     let agent = agent_key(&csr(&key)).expect("a request");
-    let pem = authority.sign_agent(&agent, &attempt()).expect("signed");
+    let pem = authority.sign_agent(&agent, &attempt(), 7, AGENT_LIFE).expect("signed");
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
     let expected = hex(digest(&SHA256, &key.subject_public_key_info()).as_ref());
-    assert_eq!(peer(&der).expect("an agent"), Peer { key: attempt(), key_sha256: expected });
+    assert_eq!(peer(&der).expect("an agent"), Peer { key: attempt(), key_sha256: expected, certificate: 7 });
     assert!(!der.windows(12).any(|part| part == b"evil.example"));
     let (_, parsed) = X509Certificate::from_der(&der).expect("a certificate");
     assert!(!parsed.is_ca());

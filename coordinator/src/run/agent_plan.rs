@@ -117,6 +117,7 @@ pub(super) fn agent_step(step: &StepPlan) -> AgentStep {
         script: step.script.clone(),
         within: step.within,
         gated,
+        each_boot: step.each_boot,
         env: literals.collect(),
     }
 }

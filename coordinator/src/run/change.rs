@@ -8,7 +8,7 @@ use slipstream_shared::{
     state::Failure,
 };
 
-use super::{Machine, Run, permission::denied};
+use super::{Instance, Machine, Run, permission::denied};
 use crate::planted::Bug;
 
 /// Why a change was refused. Nothing was changed.
@@ -230,9 +230,14 @@ impl Run {
             }
             Change::NotReady { reason } => {
                 let reason = shorten(reason);
-                let said = || format!("{id} did not become ready: {reason}");
-                let abort = || self.raise_abort_for(Failure::NotReady, Some(id.clone()), &said());
-                Ok(self.retry_not_ready(id, &reason).unwrap_or_else(abort))
+                let said = format!("{id} did not become ready: {reason}");
+                if let Some(ended) = self.fail_operation_on(id, &said) {
+                    return Ok(vec![ended]);
+                }
+                if self.fails_alone(id) {
+                    return Ok(vec![Event::Trouble { message: format!("{said} (its machine has booted again)") }]);
+                }
+                Ok(self.raise_abort_for(Failure::NotReady, Some(id.clone()), &said))
             }
         }
     }
@@ -254,9 +259,21 @@ impl Run {
         let ended_by_abort = self.abort.is_some() && result.cause.as_deref() == Some("aborted");
         if !result.succeeded() && index < self.deploy_steps(id) && !ended_by_abort {
             let reason = format!("Failed running '{step}' script on '{id}': {result}");
-            events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));
+            if self.fails_alone(id) {
+                events.extend(self.fail_operation_on(id, &reason));
+                events.push(Event::Trouble { message: format!("{reason} (its machine has booted again)") });
+            } else {
+                events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));
+            }
         }
         Ok(events)
+    }
+
+    /// True for a machine that has served, and has booted again since: that it does not serve any more shows in the
+    /// health of the run, and in the operation that has started it, and aborts nothing.
+    fn fails_alone(&self, id: &InstanceId) -> bool {
+        let again = |i: &Instance| (i.certificate > 0 || i.before_boot > 0) && !i.joining;
+        self.reached_ready && self.instances.get(id).is_some_and(again)
     }
 
     fn step_name(&self, id: &InstanceId, index: u32, by: &Author) -> Result<String, Refused> {

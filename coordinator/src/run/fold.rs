@@ -240,10 +240,17 @@ impl Run {
                 (instance.public, instance.private, instance.ssh) = (public.clone(), private.clone(), ssh.clone());
                 values(&ADDRESSES)
             }
-            Event::Enrolled { key, agent, .. } => {
+            Event::Enrolled { key, agent, boot, .. } => {
                 (instance.key, instance.agent) = (Some(key.clone()), Some(agent.clone()));
+                instance.boot.clone_from(boot);
                 (instance.reached, instance.replacing) = (at, false);
                 [vec![Leaf::Milestone(id.clone(), NeedMilestone::Enrolled)], values(&["complete"])].concat()
+            }
+            Event::Booted { boot, certificate, made, .. } => {
+                instance.boot = Some(boot.clone());
+                (instance.certificate, instance.before_boot) = (*certificate, *made);
+                instance.ready = false;
+                vec![]
             }
             Event::EnrolmentRefused { reason, .. } => {
                 instance.refused = Some(reason.clone());
@@ -346,6 +353,9 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         ssh: None,
         key: None,
         agent: None,
+        boot: None,
+        certificate: 0,
+        before_boot: 0,
         steps: BTreeMap::new(),
         ready: false,
         reported: false,

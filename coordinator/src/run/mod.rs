@@ -201,6 +201,15 @@ pub struct Instance {
     pub key: Option<String>,
     /// Version of its agent.
     pub agent: Option<String>,
+    /// The boot its agent spoke of last.
+    #[serde(default)]
+    pub boot: Option<String>,
+    /// Certificates of a lower number are not good for it.
+    #[serde(default)]
+    pub certificate: u32,
+    /// Its changes up to this number speak of an earlier boot.
+    #[serde(default)]
+    pub before_boot: u64,
     /// Its scripts, by index.
     pub steps: BTreeMap<u32, StepState>,
     /// Its ready check has passed.

@@ -102,7 +102,8 @@ impl Run {
             Asked::Stop { .. } => instance.machine == Machine::Stopped,
             Asked::Start { .. } | Asked::Reboot { .. } => {
                 let ready = instance.ready || !self.is_deployed(id);
-                instance.powered == number && instance.machine == Machine::Running && ready
+                let at_rest = !instance.is_executing();
+                instance.powered == number && instance.machine == Machine::Running && ready && at_rest
             }
             _ => true,
         }

@@ -126,11 +126,11 @@ impl Run {
         }
     }
 
-    /// The events of a ready check that did not pass, if it belongs to a retry.
-    pub(super) fn retry_not_ready(&self, id: &InstanceId, reason: &str) -> Option<Vec<Event>> {
-        let (number, _) = self.open_operations().find(|(_, o)| o.reruns().any(|other| other == id))?;
-        let failure = Some(format!("{id} did not become ready: {reason}"));
-        Some(vec![Event::OperationFinished { number, failure }])
+    /// The end of the operation that waits for an instance to be ready again, if there is one.
+    pub(super) fn fail_operation_on(&self, id: &InstanceId, reason: &str) -> Option<Event> {
+        let waits = |o: &Operation| o.reruns().any(|other| other == id) || (o.is_power() && o.touch.contains(id));
+        let (number, _) = self.open_operations().find(|(_, o)| waits(o))?;
+        Some(Event::OperationFinished { number, failure: Some(reason.to_owned()) })
     }
 
     /// Takes in how a step that was run again has ended.

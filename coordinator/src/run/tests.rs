@@ -39,6 +39,7 @@ fn step(name: &str) -> StepPlan {
         origin: "test".into(),
         script: Script::Text("true".into()),
         within: None,
+        each_boot: false,
         env: BTreeMap::new(),
         needs: vec![],
     }
@@ -132,7 +133,7 @@ impl Bench {
         self.happen(Event::MachineRunning { instance: instance.clone(), attempt: 1 });
         let address = Some(format!("10.0.0.{}", instance.index));
         self.happen(Event::AddressKnown { instance: instance.clone(), public: None, private: address, ssh: None });
-        self.happen(Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into() });
+        self.happen(Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into(), boot: None });
     }
 
     fn happen_by(&mut self, who: &str, event: Event) {

@@ -230,7 +230,7 @@ fn count(tree: Option<&Tree>, path: &str, problems: &mut Problems) -> Count {
 fn script(tree: &Tree, path: &str, key: &str, problems: &mut Problems) -> Option<ScriptDecl> {
     let value = tree.get(key)?;
     if let Some(text) = value.text() {
-        return Some(ScriptDecl { text: text.to_owned(), within: None });
+        return Some(ScriptDecl { text: text.to_owned(), within: None, each_boot: false });
     }
     let path = join(path, key);
     match (value.get("run"), value.get("file")) {
@@ -245,7 +245,14 @@ fn script(tree: &Tree, path: &str, key: &str, problems: &mut Problems) -> Option
         _ => {}
     }
     let within = text(value, "within").and_then(|t| units::duration(&t).ok());
-    text(value, "run").map(|text| ScriptDecl { text, within })
+    let each_boot = text(value, "per").as_deref() == Some("boot");
+    if each_boot && !matches!(key, "pre_install" | "install" | "deploy") {
+        let at = value.get("per").map_or(value.at, |per| per.at);
+        let message = format!("`{key}` has a moment of its own, which is no boot");
+        let hint = "only `pre_install`, `install` and `deploy` take `per: boot`";
+        problems.add(at, &join(&path, "per"), message, Some(hint.to_owned()));
+    }
+    text(value, "run").map(|text| ScriptDecl { text, within, each_boot })
 }
 
 fn ready(tree: Option<&Tree>, path: &str, problems: &mut Problems) -> Option<ReadyDecl> {

@@ -328,7 +328,11 @@ static SCRIPT_MAP: Table = Table {
         now("within", Kind::Duration, "how long it may take"),
         later("shell", "what runs it"),
         later("retry", "how often it is tried again"),
-        later("per", "once for each run, or for each boot"),
+        now(
+            "per",
+            Kind::Words(&["run", "boot"], &[]),
+            "once for each run, or again in each boot, `run` unless said otherwise",
+        ),
         later("user", "who runs it"),
     ]],
     others: None,

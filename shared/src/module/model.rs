@@ -139,6 +139,8 @@ pub struct ScriptDecl {
     pub text: String,
     /// Seconds.
     pub within: Option<u64>,
+    /// It runs again in each boot of the machine.
+    pub each_boot: bool,
 }
 
 /// Packages to install.

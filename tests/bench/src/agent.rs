@@ -13,8 +13,8 @@ use slipstream_shared::{
     context::Context,
     id::InstanceId,
     link::{
-        Change, Down, ENROL_PATH, EnrolAnswer, EnrolRequest, HEARTBEAT_SECONDS, LINK_PATH, OLDEST_PROTOCOL, PROTOCOL,
-        Refusal, Up,
+        Boot, Change, Down, ENROL_PATH, EnrolAnswer, EnrolRequest, HEARTBEAT_SECONDS, LINK_PATH, OLDEST_PROTOCOL,
+        PROTOCOL, Refusal, Up,
     },
 };
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet};
@@ -72,6 +72,7 @@ fn request(context: &Context, key: &KeyPair) -> anyhow::Result<Request<crate::co
         attempt: context.attempt,
         token: context.token.clone(),
         csr: params.serialize_request(key)?.pem()?,
+        boot: Boot::default(),
         platform: [("hostname".to_owned(), context.instance.to_string())].into(),
     };
     let url = format!("{}{ENROL_PATH}", context.urls.first().context("a context has a URL")?);
@@ -117,7 +118,7 @@ impl Agent {
             protocol: PROTOCOL,
             oldest_protocol: OLDEST_PROTOCOL,
             agent: "bench".to_owned(),
-            boot: "1".to_owned(),
+            boot: Boot::default(),
             addresses: vec![],
         };
         let _ = say.send(line(&hello));

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) last_op: u64,
     pub(crate) logs: BTreeMap<u32, Vec<u8>>,
     pub(crate) enrolments: Vec<EnrolRequest>,
+    /// How long certificates are good for, in seconds.
+    pub(crate) renew_in: Option<u64>,
     pub(crate) report: Option<Vec<u8>>,
     pub(crate) abort: Option<String>,
     pub(crate) links: u32,
@@ -376,7 +378,13 @@ fn enrol(world: &Shared, authority: &Authority, request: EnrolRequest) -> Answer
     }
     answer(
         200,
-        serde_json::to_vec(&EnrolAnswer { protocol: 1, certificate, authority: authority.pem.clone() }).unwrap(),
+        serde_json::to_vec(&EnrolAnswer {
+            protocol: 1,
+            certificate,
+            authority: authority.pem.clone(),
+            renew_in: locked.renew_in,
+        })
+        .unwrap(),
     )
 }
 

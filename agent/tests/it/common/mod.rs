@@ -44,6 +44,7 @@ pub(crate) fn step(name: &str, script: &str) -> AgentStep {
         origin: "apps/test".to_owned(),
         script: Script::Text(script.to_owned()),
         within: None,
+        each_boot: false,
         gated: false,
         env: Default::default(),
     }
@@ -79,6 +80,11 @@ impl Machine {
     }
 
     pub(crate) fn start(&mut self) {
+        self.boot("one");
+    }
+
+    /// Starts the daemon in a boot of that name.
+    pub(crate) fn boot(&mut self, boot: &str) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("journal")).unwrap();
         let daemon = Command::new(binary())
             .arg("boot")
@@ -86,6 +92,7 @@ impl Machine {
             .args(["--state-dir".into(), self.path("state")])
             .args(["--run-dir".into(), self.path("run")])
             .env("SLIPSTREAM_MACHINE", "m-1")
+            .env("SLIPSTREAM_BOOT", boot)
             .env("SECRET_OF_THE_DAEMON", "x")
             .stderr(log)
             .spawn()

@@ -20,8 +20,8 @@ async fn two() -> (Site, RunHandle, [AgentLink; 2]) {
     for _ in 0..2 {
         let started = site.next_start().await;
         let id: InstanceId = started.key.instance.clone();
-        handle.enrol(&id, 1, &token(&started), "k", "1").await.expect("enrolled");
-        let mut link = handle.attach(&id, 1, "k").await.expect("attached");
+        handle.enrol(&id, 1, &token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+        let mut link = handle.attach(&id, 1, "k", 0, &Default::default()).await.expect("attached");
         link.down.recv().await.expect("hello");
         link.down.recv().await.expect("plan");
         links.push((id, link));
@@ -95,7 +95,8 @@ async fn an_agent_that_does_not_read_is_cut_off_before_it_costs_much() {
     }
     assert!(bytes <= MOST_BYTES && bytes > MOST_BYTES - large.len(), "what is under way still arrives: {bytes}");
     // It may come back, and gets what it asks for.
-    let mut again = handle.attach(&"web.1".parse().expect("valid"), 1, "k").await.expect("attached");
+    let mut again =
+        handle.attach(&"web.1".parse().expect("valid"), 1, "k", 0, &Default::default()).await.expect("attached");
     again.down.recv().await.expect("hello");
     again.down.recv().await.expect("plan");
     for id in 0..1000 {

@@ -53,7 +53,12 @@ async fn a_silent_machine_is_removed_before_another_takes_its_place() {
         site.handle(run).await.detail().await.expect("read").nodes[0].machine.clone().expect("known")
     );
     site.wait_until(run, |d| d.nodes[0].milestone == Milestone::Terminating).await;
-    let refused = site.handle(run).await.attach(&web, 1, &old).await.expect_err("its key is no longer good");
+    let refused = site
+        .handle(run)
+        .await
+        .attach(&web, 1, &old, 0, &Default::default())
+        .await
+        .expect_err("its key is no longer good");
     assert!(matches!(refused, RunError::Refused(Refused::Gone(_))), "{refused}");
     replaced(&site, run).await;
     let summary = site.handle(run).await.detail().await.expect("read").summary;

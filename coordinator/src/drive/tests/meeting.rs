@@ -44,7 +44,13 @@ impl Machines {
         for _ in 0..count {
             let started = machines.site.next_start().await;
             let id = started.key.instance.clone();
-            machines.site.handle(run).await.enrol(&id, 1, &token(&started), "k", "1").await.expect("enrolled");
+            machines
+                .site
+                .handle(run)
+                .await
+                .enrol(&id, 1, &token(&started), "k", "1", &Default::default())
+                .await
+                .expect("enrolled");
             let link = machines.attach(&id).await;
             machines.links.push((id, link));
         }
@@ -53,7 +59,8 @@ impl Machines {
     }
 
     async fn attach(&self, id: &InstanceId) -> AgentLink {
-        let mut link = self.site.handle(self.run).await.attach(id, 1, "k").await.expect("attached");
+        let mut link =
+            self.site.handle(self.run).await.attach(id, 1, "k", 0, &Default::default()).await.expect("attached");
         assert!(matches!(link.down.recv().await, Some(Down::Hello { .. })));
         assert!(matches!(link.down.recv().await, Some(Down::Plan(_))));
         link

@@ -214,8 +214,8 @@ async fn a_machine_that_boots_slowly_after_a_reboot_is_not_replaced_unless_it_ne
     let run = site.launch(replacing(1)).await;
     let started = site.next_start().await;
     let handle = site.handle(run).await;
-    handle.enrol(&web(1), 1, &site::token(&started), "k", "1").await.expect("enrolled");
-    let link = handle.attach(&web(1), 1, "k").await.expect("attached");
+    handle.enrol(&web(1), 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+    let link = handle.attach(&web(1), 1, "k", 0, &Default::default()).await.expect("attached");
     for (op, change) in site::all_steps().into_iter().enumerate() {
         link.up(Up::Do { op: op as u64 + 1, change }).await.expect("sent");
     }
@@ -225,7 +225,7 @@ async fn a_machine_that_boots_slowly_after_a_reboot_is_not_replaced_unless_it_ne
     drop(link);
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(attempts(&site, run, 1).await, 1, "five minutes are not too long for a boot");
-    let link = handle.attach(&web(1), 1, "k").await.expect("attached");
+    let link = handle.attach(&web(1), 1, "k", 0, &Default::default()).await.expect("attached");
     link.up(Up::Do { op: 9, change: slipstream_shared::link::Change::Ready }).await.expect("sent");
     assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
 

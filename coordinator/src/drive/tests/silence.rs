@@ -44,8 +44,8 @@ async fn an_agent_that_says_nothing_is_silent_after_30_seconds_and_heard_again()
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
     let (handle, web) = (site.handle(run).await, started.key.instance.clone());
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
-    let link = handle.attach(&web, 1, "k").await.expect("attached");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+    let link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_secs(10)).await;
         link.up(Up::Heartbeat).await.expect("sent");
@@ -63,7 +63,7 @@ async fn an_agent_that_says_nothing_is_silent_after_30_seconds_and_heard_again()
     site.wait_until(run, |d| d.nodes[0].silent.is_none()).await;
     drop(link);
     site.wait_until(run, |d| d.nodes[0].silent.is_some()).await;
-    let link = handle.attach(&web, 1, "k").await.expect("attached");
+    let link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     site.wait_until(run, |d| d.nodes[0].silent.is_none()).await;
     drop(link);
     assert_eq!((count(&site, run, silent).await, count(&site, run, heard).await), (2, 2), "each on record once");
@@ -75,14 +75,14 @@ async fn after_a_restart_agents_have_the_whole_time_to_come_back() {
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
     let (handle, web) = (site.handle(run).await, started.key.instance.clone());
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
-    let link = handle.attach(&web, 1, "k").await.expect("attached");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+    let link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     tokio::time::sleep(Duration::from_secs(25)).await;
     drop(link);
     crash(&mut site, run).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     let handle = site.handle(run).await;
-    let _link = handle.attach(&web, 1, "k").await.expect("attached");
+    let _link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     tokio::time::sleep(Duration::from_secs(15)).await;
     assert_eq!(count(&site, run, silent).await, 0, "45 s without a word, but it could not have been heard");
 }
@@ -93,8 +93,8 @@ async fn a_silent_machine_does_not_change_the_state() {
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
     let (handle, web) = (site.handle(run).await, started.key.instance.clone());
-    handle.enrol(&web, 1, &site::token(&started), "k", "1").await.expect("enrolled");
-    let link = handle.attach(&web, 1, "k").await.expect("attached");
+    handle.enrol(&web, 1, &site::token(&started), "k", "1", &Default::default()).await.expect("enrolled");
+    let link = handle.attach(&web, 1, "k", 0, &Default::default()).await.expect("attached");
     for (op, change) in site::all_steps().into_iter().enumerate() {
         link.up(Up::Do { op: op as u64 + 1, change }).await.expect("sent");
     }

@@ -128,6 +128,7 @@ pub(super) fn plan(count: u32) -> Plan {
             origin: "test".into(),
             script: Script_::Text("true".into()),
             within: None,
+            each_boot: false,
             env: BTreeMap::new(),
             needs: vec![],
         }],
@@ -414,11 +415,14 @@ impl Agent {
         let (runs, key) = (self.runs.borrow().clone(), self.started.key.clone());
         let Ok(handle) = runs.find(&key.run.to_string()).await else { return };
         let secret = format!("key of {}", self.started.machine);
-        let enrolled = handle.enrol(&key.instance, key.attempt, &token(&self.started), &secret, "1").await;
+        let enrolled =
+            handle.enrol(&key.instance, key.attempt, &token(&self.started), &secret, "1", &Default::default()).await;
         if enrolled.is_err() {
             return;
         }
-        let Ok(mut link) = handle.attach(&key.instance, key.attempt, &secret).await else { return };
+        let Ok(mut link) = handle.attach(&key.instance, key.attempt, &secret, 0, &Default::default()).await else {
+            return;
+        };
         self.heard.clear();
         loop {
             let line = match self.heard.pop_front() {

@@ -121,7 +121,9 @@ fn something(bench: &Bench, draw: u64) -> Event {
         5 => Event::LaunchFailed { instance: who, attempt, reason: "no".into(), retry: draw.is_multiple_of(2) },
         6 => Event::AbortRaised { instance: Some(who), reason: "x".into(), failure: None },
         7 => Event::AbortCancelled,
-        8 if draw.is_multiple_of(4) => Event::Enrolled { instance: who, attempt, key: "k".into(), agent: "1".into() },
+        8 if draw.is_multiple_of(4) => {
+            Event::Enrolled { instance: who, attempt, key: "k".into(), agent: "1".into(), boot: None }
+        }
         8 => {
             let result = StepResult { exit: Some(i32::from(draw % 4 == 3)), ..StepResult::default() };
             Event::StepFinished { instance: who, index: u32::from(draw % 4 == 1), step: "s".into(), result }

@@ -51,7 +51,7 @@ fn up_to(bench: &mut Bench, who: &str, milestone: Milestone) {
                 ssh: None,
             },
         ),
-        (Milestone::Enrolled, Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into() }),
+        (Milestone::Enrolled, Event::Enrolled { instance, attempt: 1, key: "k".into(), agent: "1".into(), boot: None }),
     ];
     for (_, event) in all.into_iter().take_while(|(reached, _)| *reached < milestone) {
         bench.happen(event);
@@ -395,7 +395,7 @@ fn a_replaced_instance_keeps_its_id_and_loses_its_key_and_what_it_had_published(
     let instance = id("web.1");
     bench.happen(Event::Launched { instance: instance.clone(), attempt: 2, machine: "m2".into() });
     bench.happen(Event::MachineRunning { instance: instance.clone(), attempt: 2 });
-    bench.happen(Event::Enrolled { instance, attempt: 2, key: "k2".into(), agent: "1".into() });
+    bench.happen(Event::Enrolled { instance, attempt: 2, key: "k2".into(), agent: "1".into(), boot: None });
     bench.settle();
     assert_eq!(bench.run.agent_plan(&id("web.1"), false).expect("there").finished.len(), 0, "all steps run again");
     bench.deploy("web.1");
