@@ -177,6 +177,7 @@ impl Planner<'_> {
             platform: layers.platform().map(str::to_owned),
             login: layers.login().to_owned(),
             size: layers.size(),
+            disks: layers.disks().to_vec(),
             network: layers.network(),
             params,
             steps,

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use slipstream_shared::{
+    operation::Hook,
     parameter::ParamType,
     plan::{Category, KeepRunning, Network, NodePlan, Plan, Script},
 };

@@ -5,6 +5,7 @@
 //! that this version does not act on is [`Support::Later`]: it is refused by name, never skipped.
 
 use super::params::{MOST_GENERATED, TYPES};
+use crate::disk::Fs;
 
 /// Whether this version acts on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,8 +205,8 @@ static WORK: [Field; 17] = [
     now("on_vm_add", SCRIPT, "script of the ready instances when others of the run have come").was("onvmadd"),
     now("on_vm_remove", SCRIPT, "script of the ready instances when others of the run have gone").was("onvmremove"),
     now("pre_remove", SCRIPT, "script of an instance before it goes"),
-    later("pre_scale", "script before its size or disks change").was("prescale"),
-    later("post_scale", "script after its size or disks have changed").was("postscale"),
+    now("pre_scale", SCRIPT, "script of an instance before its size or disks change").was("prescale"),
+    now("post_scale", SCRIPT, "script of an instance after its size or disks have changed").was("postscale"),
     later("on_change", "step to run again when a value moves"),
     now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default"),
     now("ready", Kind::Fields(&READY), "how an instance knows that it serves; without it, when `deploy` has succeeded"),
@@ -215,7 +216,7 @@ static WORK: [Field; 17] = [
         "environment of the scripts; `deploy` waits for what it refers to",
     ),
     now("needs", Kind::List(&Kind::Milestone), "milestones of other nodes that `deploy` waits for"),
-    later("disks", "further disks").was("extra.disk.volatile"),
+    now("disks", Kind::List(&Kind::Fields(&DISK)), "further disks of each instance").was("extra.disk.volatile"),
     later("firewall", "which ports are open to whom"),
 ];
 
@@ -320,6 +321,21 @@ pub static SIZE: Table = Table {
     others: Some("the size for one cloud"),
 };
 
+/// A disk beside the root disk.
+static DISK: Table = Table {
+    what: "a disk",
+    groups: &[&[
+        now("size", Kind::Size, "how large it is").must(),
+        now("mount", Kind::Line, "the folder it is mounted on before the scripts run"),
+        now(
+            "fs",
+            Kind::Words(&Fs::NAMES, &[]),
+            "the file system of a blank disk that is mounted, `ext4` unless said otherwise",
+        ),
+    ]],
+    others: None,
+};
+
 static SCRIPT_MAP: Table = Table {
     what: "a script",
     groups: &[&[
@@ -385,7 +401,7 @@ static POLICY: Table = Table {
 mod tests {
     use super::*;
 
-    const TABLES: [&Table; 13] = [
+    const TABLES: [&Table; 14] = [
         &PROJECT,
         &IMAGE,
         &COMPONENT,
@@ -396,6 +412,7 @@ mod tests {
         &PARAM,
         &OUTPUT,
         &SIZE,
+        &DISK,
         &SCRIPT_MAP,
         &READY,
         &POLICY,
