@@ -159,7 +159,7 @@ async fn a_machine_that_is_off_gets_another_size(subject: &dyn Subject, run: Run
     } else {
         assert!(matches!(cloud.resize(run, &machine, &size).await, Err(CloudError::Permanent(_))));
     }
-    if cloud.can_resize() && cloud.can_power() && subject.keeps_disks() {
+    if cloud.can_resize() && cloud.can_power() {
         switch(subject, run, &machine, false).await;
         for _ in 0..2 {
             subject.open().resize(run, &machine, &size).await.expect("resized, or so already");
@@ -200,7 +200,7 @@ async fn disks_come_and_go_and_stay_over_a_stop(subject: &dyn Subject, run: RunI
         subject.open().detach(run, &machine, disk(1).name).await.expect("detached, or gone already");
     }
     assert_eq!(disks().await, ["disk2", "disk3"]);
-    if cloud.can_power() && subject.keeps_disks() {
+    if cloud.can_power() {
         switch(subject, run, &machine, false).await;
         cloud.detach(run, &machine, disk(2).name).await.expect("also of one that is off");
         cloud.attach(run, &machine, &disk(4)).await.expect("also to one that is off");
