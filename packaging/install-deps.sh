@@ -12,6 +12,7 @@ groups:
   vm      run VMs on this machine (the qemu connector, make test)
   image   make the Debian reference image
   bench   measure beside etcd (make bench)
+  editor  try module files in an editor's language server (make test-editor)
 
 --check-only, or NO_INSTALL=1 in the environment: install nothing, name what
 is missing and the command that installs it, and exit 1.
@@ -42,6 +43,8 @@ image|cpio|cpio|packing its initrd
 image|depmod|kmod|resolving its kernel modules
 image|zstd|zstd|reading packages and kernel modules
 image|xz|xz-utils|reading packages and kernel modules
+editor|npm|npm|installing the language server
+editor|node|nodejs|running it
 bench|etcd|etcd-server|the server that the coordinator is measured beside
 END
 }

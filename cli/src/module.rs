@@ -1,9 +1,11 @@
 //! `slipstream module`: definitions of images, components and applications.
 
+mod text;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use slipstream_shared::api::Page;
+use slipstream_shared::{api::Page, module::schema};
 
 use crate::{
     context::Context,
@@ -29,6 +31,11 @@ pub(crate) enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    Fmt(text::Fmt),
+    Diff(text::Diff),
+    /// Prints the JSON Schema of module files, for editors
+    #[command(after_help = "Example:\n  slipstream module schema >module.schema.json")]
+    Schema,
     /// Lists modules
     #[command(after_help = "Examples:\n  slipstream module list\n  slipstream module list apps/")]
     List {
@@ -50,6 +57,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
     match command {
         Command::Put { files } => put(context, &files).await,
         Command::Check { files } => check(context, &files),
+        Command::Fmt(command) => text::fmt(context, &command),
+        Command::Diff(command) => text::diff(context, &command).await,
+        Command::Schema => {
+            context.screen.json(&schema::schema())?;
+            Ok(Exit::Done)
+        }
         Command::List { prefix } => list(context, &prefix).await,
         Command::Show { module } => {
             let module = context.client()?.module(&module).await?;

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use slipstream_shared::{
     api::{self, ModuleInfo},
     client::{Client, ClientError},
-    module::{Draft, Problem, Used, files},
+    module::{Draft, Problem, Used, files, tree::MAX_SOURCE},
 };
 
 use crate::exit::{Exit, fail};
@@ -22,7 +22,7 @@ pub(crate) struct Source {
     /// Where it is, as the user wrote it.
     pub(crate) file: PathBuf,
     /// Its text with all scripts in it.
-    text: String,
+    pub(crate) text: String,
     /// Its place in the catalogue.
     pub(crate) name: String,
     /// `image`, `application`, ...
@@ -33,7 +33,7 @@ pub(crate) struct Source {
 
 /// Reads a module file. What is wrong with it beyond its form is for the coordinator to say.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Source> {
-    let written = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let written = text(file)?;
     let wrong = |problems: Vec<Problem>| fail(Exit::Usage, places(file, problems.iter().map(place)));
     let mut contents = BTreeMap::new();
     for reference in files::list(&written).map_err(wrong)? {
@@ -48,6 +48,16 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Source> {
     let module = Draft::read(&text).map_err(wrong)?.module;
     let needs = module.references().into_iter().map(|(_, reference)| reference.value.path.clone()).collect();
     Ok(Source { file: file.to_owned(), text, kind: module.kind(), needs, name: module.name })
+}
+
+/// The text of a module file. One that is larger than any may be is refused before it is read.
+pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
+    let name = file.display();
+    let size = fs::metadata(file).with_context(|| format!("cannot read {name}"))?.len();
+    if size > MAX_SOURCE as u64 {
+        return Err(fail(Exit::Usage, format!("{name} has {size} bytes, a module file has at most {MAX_SOURCE}")));
+    }
+    fs::read_to_string(file).with_context(|| format!("cannot read {name}"))
 }
 
 impl Source {
@@ -88,21 +98,21 @@ pub(crate) fn in_order(mut sources: Vec<Source>) -> Vec<Source> {
     ordered
 }
 
-/// The module files of a folder. Other YAML files, those without `slipstream:`, are not ours.
+/// The module files of a folder. Others, those without `slipstream:`, are not ours.
 pub(crate) fn folder(folder: &Path) -> anyhow::Result<Vec<Source>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read the folder {}", folder.display()))?.path();
-        if path.extension().is_some_and(|e| e == "yaml" || e == "yml") && path.is_file() {
+        if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml") && path.is_file() {
             paths.push(path);
         }
     }
     paths.sort();
     let mut sources = Vec::new();
     for path in paths {
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if text.lines().any(|line| line.starts_with("slipstream:")) {
+        let text = text(&path)?;
+        if text.lines().any(|line| line.starts_with("slipstream:") || line.starts_with("slipstream =")) {
             sources.push(read(&path)?);
         }
     }
@@ -114,7 +124,7 @@ fn place(problem: &Problem) -> String {
 }
 
 /// `file.yaml:3:1: what`, one on each line.
-fn places(file: &Path, problems: impl Iterator<Item = String>) -> String {
+pub(crate) fn places(file: &Path, problems: impl Iterator<Item = String>) -> String {
     let lines: Vec<String> = problems.map(|p| format!("{}:{p}", file.display())).collect();
     format!("{} cannot be used as it is\n{}", file.display(), lines.join("\n"))
 }

@@ -360,3 +360,41 @@ fn an_answer_that_breaks_off_is_no_answer() {
     let (code, _, err) = coordinator.run("run list");
     assert_eq!(code, 9, "{err}");
 }
+
+/// Module files without a coordinator: explained, put into order, compared.
+#[test]
+fn module_files_are_explained_formatted_and_compared() {
+    let folder = tempfile::tempdir().expect("folder");
+    let program = Path::new(env!("CARGO_BIN_EXE_slipstream"));
+    let run = |line: &str| {
+        let output = bare(program).current_dir(folder.path()).args(line.split(' ')).output().expect("it runs");
+        split(&output)
+    };
+    let (code, out, _) = run("explain node.ready");
+    assert_eq!(code, 0);
+    assert!(out.contains("node.ready: a map") && out.contains("one of: tcp, http, exec"), "{out}");
+    let (code, _, err) = run("explain node.raedy");
+    assert!(code == 3 && err.contains("did you mean `ready`?"), "{code} {err}");
+    let schema: serde_json::Value = serde_json::from_str(&run("module schema").1).expect("JSON");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+
+    let path = folder.path().join("a.yaml");
+    let before = "kind: image # why\nslipstream: 1\nname: a\nnative: {c: x}\n";
+    std::fs::write(&path, before).expect("written");
+    std::fs::write(folder.path().join("b.yaml"), before.replace("{c: x}", "{c: y}")).expect("written");
+    let (code, _, err) = run("module fmt --check a.yaml");
+    assert!(code == 2 && err.contains("a.yaml:1: is not as `slipstream module fmt` writes it"), "{code} {err}");
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), before, "--check changes nothing");
+    assert_eq!(run("module fmt a.yaml").0, 0);
+    let after = std::fs::read_to_string(&path).expect("there");
+    assert_eq!(after, "slipstream: 1\nkind: image # why\nname: a\nnative: { c: x }\n");
+    assert_eq!(run("module fmt --check a.yaml").0, 0);
+
+    let (code, out, _) = run("module diff a.yaml b.yaml");
+    assert_eq!((code, out.as_str()), (0, "native.c: x -> y\n"));
+    let (_, out, _) = run("module diff a.yaml b.yaml --text");
+    assert!(out.contains("-native: { c: x }") && out.contains("+native: {c: y}"), "{out}");
+    std::fs::write(folder.path().join("c.yaml"), "a: [\n").expect("written");
+    let (code, _, err) = run("module fmt c.yaml");
+    assert!(code == 2 && err.contains("c.yaml:"), "{code} {err}");
+}

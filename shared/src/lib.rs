@@ -11,6 +11,8 @@ pub mod context;
 pub mod disk;
 pub mod error_chain;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod http;
 pub mod id;
 pub mod limits;
@@ -21,6 +23,7 @@ pub mod operation;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;
+pub mod sharing;
 pub mod ssh_key;
 pub mod state;
 pub mod template;

@@ -3,5 +3,4 @@
 
 mod boots;
 mod common;
-mod figures;
 mod flow;

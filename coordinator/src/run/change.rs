@@ -231,8 +231,8 @@ impl Run {
             Change::NotReady { reason } => {
                 let reason = shorten(reason);
                 let said = format!("{id} did not become ready: {reason}");
-                if let Some(ended) = self.fail_operation_on(id, &said) {
-                    return Ok(vec![ended]);
+                if let Some(events) = self.fail_operation_on(id, &reason) {
+                    return Ok(events);
                 }
                 if self.fails_alone(id) {
                     return Ok(vec![Event::Trouble { message: format!("{said} (its machine has booted again)") }]);
@@ -260,7 +260,7 @@ impl Run {
         if !result.succeeded() && index < self.deploy_steps(id) && !ended_by_abort {
             let reason = format!("Failed running '{step}' script on '{id}': {result}");
             if self.fails_alone(id) {
-                events.extend(self.fail_operation_on(id, &reason));
+                events.extend(self.fail_operation_on(id, &reason).unwrap_or_default());
                 events.push(Event::Trouble { message: format!("{reason} (its machine has booted again)") });
             } else {
                 events.extend(self.raise_abort_for(Failure::StepFailed, Some(id.clone()), &reason));

@@ -27,6 +27,10 @@ pub struct Field {
     pub help: &'static str,
     /// What SlipStream called it, where that differs: offered to whoever types the old word.
     pub was: &'static str,
+    /// What holds without it, in the words of a module file; empty where nothing does.
+    pub default: &'static str,
+    /// A value as people write it, in YAML; empty where [`Kind::example`] says enough.
+    pub example: &'static str,
     /// Whether it must be there.
     pub required: bool,
     /// Whether this version acts on it.
@@ -40,6 +44,8 @@ pub struct Table {
     pub what: &'static str,
     /// Its fields. In groups, because contexts share them.
     pub groups: &'static [&'static [Field]],
+    /// Of these keys one has to be there, and one only; often none at all.
+    pub one_of: &'static [&'static str],
     /// What maps under other keys are, where those belong to the format but not to this version.
     pub others: Option<&'static str>,
 }
@@ -112,6 +118,12 @@ impl Table {
         self.groups.iter().flat_map(|group| group.iter())
     }
 
+    /// What the map describes, without the article and as one word: `ready_check`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.what.split_once(' ').map_or(self.what, |(_, name)| name).replace(' ', "_")
+    }
+
     /// The field of that key.
     #[must_use]
     pub fn field(&self, key: &str) -> Option<&'static Field> {
@@ -119,9 +131,61 @@ impl Table {
     }
 }
 
+impl Kind {
+    /// The table of its maps with known keys, however deep; none where it has no such maps.
+    #[must_use]
+    pub fn table(self) -> Option<&'static Table> {
+        match self {
+            Kind::Fields(table) => Some(table),
+            Kind::List(kind) | Kind::Map(_, kind) => kind.table(),
+            Kind::OneOf(kinds) => kinds.iter().find_map(|kind| kind.table()),
+            _ => None,
+        }
+    }
+
+    /// A value, in YAML.
+    #[must_use]
+    pub fn example(self) -> &'static str {
+        match self {
+            Kind::Text | Kind::Line | Kind::Template => "some text",
+            Kind::Port => "8080",
+            Kind::Url => "http://localhost/",
+            Kind::Path => "apps/lamp",
+            Kind::ModuleRef => "images/debian-12",
+            Kind::File => "deploy.sh",
+            Kind::Regex => "'[a-z]+'",
+            Kind::Milestone => "mysql.ready",
+            Kind::Boolean => "true",
+            Kind::Size => "4GiB",
+            Kind::Duration => "5m",
+            Kind::Whole(1, _) => "1",
+            Kind::Whole(..) => "0",
+            Kind::Words(words, _) => words.first().copied().unwrap_or_default(),
+            Kind::OneOf(kinds) => kinds.first().map_or("", |kind| kind.example()),
+            Kind::List(_) | Kind::Map(..) | Kind::Fields(_) | Kind::Unread => "",
+        }
+    }
+}
+
 impl Field {
+    /// A value as people write it, in YAML.
+    #[must_use]
+    pub fn example(&self) -> &'static str {
+        if self.example.is_empty() { self.kind.example() } else { self.example }
+    }
+
     const fn was(mut self, old: &'static str) -> Self {
         self.was = old;
+        self
+    }
+
+    const fn or(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    const fn like(mut self, example: &'static str) -> Self {
+        self.example = example;
         self
     }
 
@@ -132,11 +196,11 @@ impl Field {
 }
 
 const fn now(key: &'static str, kind: Kind, help: &'static str) -> Field {
-    Field { key, kind, help, was: "", required: false, support: Support::Now }
+    Field { key, kind, help, was: "", default: "", example: "", required: false, support: Support::Now }
 }
 
 const fn later(key: &'static str, help: &'static str) -> Field {
-    Field { key, kind: Kind::Unread, help, was: "", required: false, support: Support::Later }
+    Field { key, kind: Kind::Unread, help, was: "", default: "", example: "", required: false, support: Support::Later }
 }
 
 /// Kinds of modules.
@@ -155,132 +219,162 @@ pub const MOST_INSTANCES: u32 = 300;
 static HEADER: [Field; 8] = [
     now("slipstream", Kind::Whole(1, 1), "version of the format").must(),
     now("kind", Kind::Words(&KINDS, &[]), "what the module is").must(),
-    now("name", Kind::Path, "its path in the catalogue").must(),
-    now("title", Kind::Line, "its name for people"),
+    now("name", Kind::Path, "its path in the catalogue").must().like("apps/lamp"),
+    now("title", Kind::Line, "its name for people").like("Guest book on LAMP"),
     now("description", Kind::Text, "what it is for"),
-    now("tags", Kind::List(&Kind::Line), "words to find it by"),
+    now("tags", Kind::List(&Kind::Line), "words to find it by").like("[ web, php ]"),
     now("notes", Kind::Text, "what whoever changes it should know"),
-    now("logo", Kind::Line, "address of a picture").was("logoLink"),
+    now("logo", Kind::Line, "address of a picture").was("logoLink").like("https://example.org/lamp.png"),
 ];
 
 static INPUTS: [Field; 1] =
     [now("params", Kind::Map(Names::Param, &Kind::Fields(&PARAM)), "inputs: name to type, default and limits")
-        .was("parameters")];
+        .was("parameters")
+        .like("{ site_name: { type: string, default: \"Guest book\" } }")];
 
 static MACHINE: [Field; 3] = [
-    now("login", Kind::Line, "user for ssh, `root` unless said otherwise").was("loginUser"),
-    now("size", Kind::Fields(&SIZE), "how large its machines are"),
-    now(
-        "network",
-        Kind::Words(&["public", "private"], &[]),
-        "which address the others use, `public` unless said otherwise",
-    ),
+    now("login", Kind::Line, "user for ssh").was("loginUser").or("root").like("debian"),
+    now("size", Kind::Fields(&SIZE), "how large its machines are").like("{ cpu: 2, ram: 4GiB }"),
+    now("network", Kind::Words(&["public", "private"], &[]), "which address the others use").or("public"),
 ];
 
 static IMAGE_ONLY: [Field; 2] = [
     now("native", Kind::Map(Names::Cloud, &Kind::Line), "cloud to the image's identifier there")
         .was("cloudImageIdentifiers")
-        .must(),
-    now("platform", Kind::Words(&PLATFORMS, &["windows"]), "the family of its operating system"),
+        .must()
+        .like("{ local: debian-12, exoscale-ch-gva: 2a1c7d9e }"),
+    now("platform", Kind::Words(&PLATFORMS, &["windows"]), "the family of its operating system").like("debian"),
 ];
 
-static PARENT: [Field; 1] =
-    [now("image", Kind::ModuleRef, "the image or component it builds on").was("moduleReferenceUri").must()];
+static PARENT: [Field; 1] = [now("image", Kind::ModuleRef, "the image or component it builds on")
+    .was("moduleReferenceUri")
+    .must()
+    .like("images/debian-12")];
 
 static NODE_PARENT: [Field; 2] = [
-    now("use", Kind::ModuleRef, "the component its instances are").was("imageUri"),
+    now("use", Kind::ModuleRef, "the component its instances are").was("imageUri").like("components/mariadb@3"),
     now("image", Kind::ModuleRef, "the image or component it builds on").was("moduleReferenceUri"),
 ];
 
 static WORK: [Field; 17] = [
-    now("pre_install", SCRIPT, "script before packages are installed").was("prerecipe"),
+    now("pre_install", SCRIPT, "script before packages are installed")
+        .was("prerecipe")
+        .like("curl -fsS https://example.org/key.asc >/etc/apt/keyrings/example.asc"),
     now(
         "packages",
         Kind::OneOf(&[Kind::List(&Kind::Line), Kind::Map(Names::Family, &Kind::List(&Kind::Line))]),
         "packages to install, for all package managers or for each",
-    ),
-    now("install", SCRIPT, "script after packages are installed").was("recipe"),
-    now("deploy", SCRIPT, "script of each deployment").was("execute"),
-    now("report", SCRIPT, "script that collects files in $SLIPSTREAM_REPORT_DIR at the end"),
-    now("on_vm_add", SCRIPT, "script of the ready instances when others of the run have come").was("onvmadd"),
-    now("on_vm_remove", SCRIPT, "script of the ready instances when others of the run have gone").was("onvmremove"),
-    now("pre_remove", SCRIPT, "script of an instance before it goes"),
-    now("pre_scale", SCRIPT, "script of an instance before its size or disks change").was("prescale"),
-    now("post_scale", SCRIPT, "script of an instance after its size or disks have changed").was("postscale"),
+    )
+    .like("{ apt: [ apache2, php-mysql ], dnf: [ httpd ] }"),
+    now("install", SCRIPT, "script after packages are installed").was("recipe").like("useradd --system app"),
+    now("deploy", SCRIPT, "script of each deployment").was("execute").like("systemctl restart apache2"),
+    now("report", SCRIPT, "script that collects files in $SLIPSTREAM_REPORT_DIR at the end")
+        .like("cp /var/log/syslog \"$SLIPSTREAM_REPORT_DIR\""),
+    now("on_vm_add", SCRIPT, "script of the ready instances when others of the run have come")
+        .was("onvmadd")
+        .like("haproxy-reload"),
+    now("on_vm_remove", SCRIPT, "script of the ready instances when others of the run have gone")
+        .was("onvmremove")
+        .like("haproxy-reload"),
+    now("pre_remove", SCRIPT, "script of an instance before it goes")
+        .like("{ run: apachectl graceful-stop, within: 30s }"),
+    now("pre_scale", SCRIPT, "script of an instance before its size or disks change")
+        .was("prescale")
+        .like("systemctl stop mariadb"),
+    now("post_scale", SCRIPT, "script of an instance after its size or disks have changed")
+        .was("postscale")
+        .like("systemctl start mariadb"),
     later("on_change", "step to run again when a value moves"),
-    now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default"),
-    now("ready", Kind::Fields(&READY), "how an instance knows that it serves; without it, when `deploy` has succeeded"),
+    now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default")
+        .like("{ port: { type: port, default: 3306 } }"),
+    now("ready", Kind::Fields(&READY), "how an instance knows that it serves; without it, when `deploy` has succeeded")
+        .like("{ tcp: 3306, within: 5m }"),
     now(
         "env",
         Kind::Map(Names::Env, &Kind::Template),
         "environment of the scripts; `deploy` waits for what it refers to",
-    ),
-    now("needs", Kind::List(&Kind::Milestone), "milestones of other nodes that `deploy` waits for"),
-    now("disks", Kind::List(&Kind::Fields(&DISK)), "further disks of each instance").was("extra.disk.volatile"),
+    )
+    .like("{ DB: \"${mysql.address}:${mysql.port}\" }"),
+    now("needs", Kind::List(&Kind::Milestone), "milestones of other nodes that `deploy` waits for")
+        .like("[ mysql.ready ]"),
+    now("disks", Kind::List(&Kind::Fields(&DISK)), "further disks of each instance")
+        .was("extra.disk.volatile")
+        .like("[ { size: 20GiB, mount: /var/lib/mysql } ]"),
     later("firewall", "which ports are open to whom"),
 ];
 
 static NODE_ONLY: [Field; 6] = [
-    now(
-        "count",
-        Kind::OneOf(&[Kind::Whole(0, MOST_INSTANCES as u64), Kind::Fields(&COUNT)]),
-        "how many instances, 1 unless said otherwise",
-    )
-    .was("multiplicity"),
+    now("count", Kind::OneOf(&[Kind::Whole(0, MOST_INSTANCES as u64), Kind::Fields(&COUNT)]), "how many instances")
+        .was("multiplicity")
+        .or("1")
+        .like("{ default: 2, min: 1, max: 8 }"),
     now("cloud", Kind::OneOf(&[Kind::Line, Kind::List(&Kind::Line)]), "a cloud, or several in order of preference")
-        .was("cloudservice"),
+        .was("cloudservice")
+        .like("[ exoscale-ch-dk, local ]"),
     now(
         "params",
         Kind::Map(Names::Param, &Kind::OneOf(&[Kind::Template, Kind::Fields(&PARAM)])),
         "values or references for the component's inputs",
     )
-    .was("parameterMappings"),
-    now(
-        "tolerate",
-        Kind::Whole(0, MOST_INSTANCES as u64),
-        "how many of its instances may fail to come, 0 unless said otherwise",
-    )
-    .was("maxProvisioningFailures"),
-    now("instances", Kind::Map(Names::Index, &Kind::Fields(&INSTANCE)), "what differs for single instances, by id"),
+    .was("parameterMappings")
+    .like("{ db_host: \"${mysql.address}\" }"),
+    now("tolerate", Kind::Whole(0, MOST_INSTANCES as u64), "how many of its instances may fail to come")
+        .was("maxProvisioningFailures")
+        .or("0"),
+    now("instances", Kind::Map(Names::Index, &Kind::Fields(&INSTANCE)), "what differs for single instances, by id")
+        .like("{ 2: { params: { role: leader } } }"),
     now(
         "on_silent",
         Kind::Words(&["wait", "fail", "replace"], &[]),
-        "what follows when an instance falls silent or loses its machine, `wait` unless said otherwise",
-    ),
+        "what follows when an instance falls silent or loses its machine",
+    )
+    .or("wait"),
 ];
 
 static APPLICATION_ONLY: [Field; 3] = [
-    now("nodes", Kind::Map(Names::Node, &Kind::Fields(&NODE)), "the machines, by role").must(),
-    now("outputs", Kind::Map(Names::Param, &Kind::Template), "results shown when the run is Ready"),
-    now("policy", Kind::Fields(&POLICY), "how the run behaves as a whole"),
+    now("nodes", Kind::Map(Names::Node, &Kind::Fields(&NODE)), "the machines, by role")
+        .must()
+        .like("{ web: { use: components/apache } }"),
+    now("outputs", Kind::Map(Names::Param, &Kind::Template), "results shown when the run is Ready")
+        .like("{ url: \"http://${web[1].address}/\" }"),
+    now("policy", Kind::Fields(&POLICY), "how the run behaves as a whole")
+        .like("{ keep_running: on-success, timeout: 20m, lease: 8h }"),
 ];
 
 const SCRIPT: Kind = Kind::OneOf(&[Kind::Text, Kind::Fields(&SCRIPT_MAP)]);
 const ANY: Kind = Kind::Line;
 
 /// A project: a folder with a description.
-pub static PROJECT: Table = Table { what: "a project", groups: &[&HEADER], others: None };
+pub static PROJECT: Table = Table { what: "a project", groups: &[&HEADER], one_of: &[], others: None };
 /// An image.
-pub static IMAGE: Table = Table { what: "an image", groups: &[&HEADER, &INPUTS, &IMAGE_ONLY, &MACHINE], others: None };
+pub static IMAGE: Table =
+    Table { what: "an image", groups: &[&HEADER, &INPUTS, &IMAGE_ONLY, &MACHINE], one_of: &[], others: None };
 /// A component.
 pub static COMPONENT: Table =
-    Table { what: "a component", groups: &[&HEADER, &INPUTS, &PARENT, &MACHINE, &WORK], others: None };
+    Table { what: "a component", groups: &[&HEADER, &INPUTS, &PARENT, &MACHINE, &WORK], one_of: &[], others: None };
 /// An application.
 pub static APPLICATION: Table =
-    Table { what: "an application", groups: &[&HEADER, &INPUTS, &APPLICATION_ONLY], others: None };
+    Table { what: "an application", groups: &[&HEADER, &INPUTS, &APPLICATION_ONLY], one_of: &[], others: None };
 /// A module whose kind is not known: only what all kinds have is checked.
-pub static UNKNOWN: Table = Table { what: "a module", groups: &[&HEADER], others: None };
+pub static UNKNOWN: Table = Table { what: "a module", groups: &[&HEADER], one_of: &[], others: None };
 /// A node of an application.
-pub static NODE: Table = Table { what: "a node", groups: &[&NODE_PARENT, &NODE_ONLY, &MACHINE, &WORK], others: None };
+pub static NODE: Table = Table {
+    what: "a node",
+    groups: &[&NODE_PARENT, &NODE_ONLY, &MACHINE, &WORK],
+    one_of: &["use", "image"],
+    others: None,
+};
 
 /// One instance of a node.
 pub static INSTANCE: Table = Table {
     what: "an instance",
     groups: &[&[
-        now("params", Kind::Map(Names::Param, &Kind::Template), "values or references, instead of those of the node"),
+        now("params", Kind::Map(Names::Param, &Kind::Template), "values or references, instead of those of the node")
+            .like("{ role: leader }"),
         later("size", "how large its machine is"),
         later("cloud", "the cloud it runs on"),
     ]],
+    one_of: &[],
     others: None,
 };
 
@@ -290,23 +384,25 @@ pub static PARAM: Table = Table {
     groups: &[
         &OUTPUT_FIELDS,
         &[
-            now("min", ANY, "the smallest value"),
-            now("max", ANY, "the largest value"),
-            now("match", Kind::Regex, "a regular expression the whole value matches"),
+            now("min", ANY, "the smallest value").like("1"),
+            now("max", ANY, "the largest value").like("100"),
+            now("match", Kind::Regex, "a regular expression the whole value matches").like("'[a-z]+'"),
             now("required", Kind::Boolean, "whether a run needs a value for it"),
-            now("generate", Kind::Whole(8, MOST_GENERATED as u64), "how many characters to make up for a secret"),
+            now("generate", Kind::Whole(8, MOST_GENERATED as u64), "how many characters to make up for a secret")
+                .like("24"),
         ],
     ],
+    one_of: &[],
     others: None,
 };
 
 /// An output.
-pub static OUTPUT: Table = Table { what: "an output", groups: &[&OUTPUT_FIELDS], others: None };
+pub static OUTPUT: Table = Table { what: "an output", groups: &[&OUTPUT_FIELDS], one_of: &[], others: None };
 
 static OUTPUT_FIELDS: [Field; 4] = [
-    now("type", Kind::Words(&TYPES, &[]), "what values it takes, `string` unless said otherwise"),
-    now("default", Kind::Template, "its value until somebody sets one").was("value"),
-    now("enum", Kind::List(&Kind::Line), "the words it may be").was("enumValues"),
+    now("type", Kind::Words(&TYPES, &[]), "what values it takes").or("string").like("port"),
+    now("default", Kind::Template, "its value until somebody sets one").was("value").like("3306"),
+    now("enum", Kind::List(&Kind::Line), "the words it may be").was("enumValues").like("[ small, large ]"),
     now("help", Kind::Text, "what it is for").was("instructions"),
 ];
 
@@ -314,10 +410,11 @@ static OUTPUT_FIELDS: [Field; 4] = [
 pub static SIZE: Table = Table {
     what: "a size",
     groups: &[&[
-        now("cpu", Kind::Whole(1, 1024), "virtual processors").was("cpu.nb"),
+        now("cpu", Kind::Whole(1, 1024), "virtual processors").was("cpu.nb").like("2"),
         now("ram", Kind::Size, "memory").was("ram.GB"),
-        now("disk", Kind::Size, "root disk").was("disk.GB"),
+        now("disk", Kind::Size, "root disk").was("disk.GB").like("20GiB"),
     ]],
+    one_of: &[],
     others: Some("the size for one cloud"),
 };
 
@@ -334,13 +431,14 @@ static DISK: Table = Table {
         ),
     ]],
     others: None,
+    one_of: &[],
 };
 
 static SCRIPT_MAP: Table = Table {
     what: "a script",
     groups: &[&[
-        now("run", Kind::Text, "the script"),
-        now("file", Kind::File, "a file beside the module file that holds the script"),
+        now("run", Kind::Text, "the script").like("systemctl restart apache2"),
+        now("file", Kind::File, "a file beside the module file that holds the script").like("deploy.sh"),
         now("within", Kind::Duration, "how long it may take"),
         later("shell", "what runs it"),
         later("retry", "how often it is tried again"),
@@ -351,28 +449,31 @@ static SCRIPT_MAP: Table = Table {
         ),
         later("user", "who runs it"),
     ]],
+    one_of: &["run", "file"],
     others: None,
 };
 
 static READY: Table = Table {
     what: "a ready check",
     groups: &[&[
-        now("tcp", Kind::Port, "the port accepts connections"),
-        now("http", Kind::Url, "the address answers with a status below 400"),
-        now("exec", Kind::Text, "the script ends with 0"),
-        now("within", Kind::Duration, "how long to try, `5m` unless said otherwise"),
-        now("every", Kind::Duration, "time between two tries, `2s` unless said otherwise"),
+        now("tcp", Kind::Port, "the port accepts connections").like("3306"),
+        now("http", Kind::Url, "the address answers with a status below 400").like("http://localhost/"),
+        now("exec", Kind::Text, "the script ends with 0").like("pg_isready"),
+        now("within", Kind::Duration, "how long to try").or("5m"),
+        now("every", Kind::Duration, "time between two tries").or("2s"),
     ]],
+    one_of: &["tcp", "http", "exec"],
     others: None,
 };
 
 static COUNT: Table = Table {
     what: "a count",
     groups: &[&[
-        now("default", Kind::Whole(0, MOST_INSTANCES as u64), "how many to start with"),
+        now("default", Kind::Whole(0, MOST_INSTANCES as u64), "how many to start with").like("2"),
         now("min", Kind::Whole(0, MOST_INSTANCES as u64), "the fewest"),
         now("max", Kind::Whole(1, MOST_INSTANCES as u64), "the most"),
     ]],
+    one_of: &[],
     others: None,
 };
 
@@ -385,46 +486,67 @@ static POLICY: Table = Table {
         now(
             "start",
             Kind::Words(&["eager", "together"], &[]),
-            "whether the first step waits until all have an address, `eager` (it does not) unless said otherwise",
-        ),
+            "whether the first step waits until all have an address; `eager`: it does not",
+        )
+        .or("eager"),
         now(
             "on_failure",
             Kind::Words(&["keep", "rollback"], &[]),
-            "what becomes of a deployment that fails, `keep` (as keep_running says) unless said otherwise",
-        ),
-        now("lease", Kind::Duration, "how long the run lives, for ever unless said otherwise"),
+            "what becomes of a deployment that fails; `keep`: as keep_running says",
+        )
+        .or("keep"),
+        now("lease", Kind::Duration, "how long the run lives; without it, for ever").like("8h"),
     ]],
+    one_of: &[],
     others: None,
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::module::{Problems, shape, tree};
 
-    const TABLES: [&Table; 14] = [
-        &PROJECT,
-        &IMAGE,
-        &COMPONENT,
-        &APPLICATION,
-        &UNKNOWN,
-        &NODE,
-        &INSTANCE,
-        &PARAM,
-        &OUTPUT,
-        &SIZE,
-        &DISK,
-        &SCRIPT_MAP,
-        &READY,
-        &POLICY,
-    ];
+    /// All tables, each once.
+    fn tables() -> Vec<&'static Table> {
+        let mut all = vec![&PROJECT, &IMAGE, &COMPONENT, &APPLICATION, &UNKNOWN];
+        let mut next = 0;
+        while let Some(table) = all.get(next).copied() {
+            next += 1;
+            for inner in table.fields().filter_map(|field| field.kind.table()) {
+                if !all.iter().any(|known| std::ptr::eq(*known, inner)) {
+                    all.push(inner);
+                }
+            }
+        }
+        all
+    }
 
     #[test]
     fn a_key_has_one_meaning_in_its_context_and_every_key_has_help() {
-        for table in TABLES {
+        assert!(tables().len() > 12);
+        for table in tables() {
             for field in table.fields() {
                 assert_eq!(table.fields().filter(|f| f.key == field.key).count(), 1, "{} in {}", field.key, table.what);
                 assert!(!field.help.is_empty(), "{}", field.key);
             }
+            assert!(table.one_of.iter().all(|key| table.field(key).is_some()), "{}", table.what);
+        }
+    }
+
+    #[test]
+    fn defaults_and_examples_are_values_of_their_keys() {
+        for (table, field) in tables().iter().flat_map(|t| t.fields().map(move |f| (t, f))) {
+            if field.support == Support::Later {
+                continue;
+            }
+            let texts = [field.default.to_owned(), field.example().to_owned()];
+            for text in texts.iter().filter(|text| !text.is_empty()) {
+                let mut problems = Problems::default();
+                let tree = tree::read(text, &mut problems).expect("YAML");
+                shape::value(&tree, field.kind, field.key, field.key, &mut problems);
+                assert!(problems.is_empty(), "{} of {}: {:?}", field.key, table.what, problems.sorted());
+            }
+            assert!(!field.example().is_empty(), "{} of {} has no example", field.key, table.what);
         }
     }
 }

@@ -13,17 +13,24 @@
 
 mod build;
 mod declare;
+pub mod diff;
+pub mod explain;
 pub mod fields;
 pub mod files;
+pub mod fmt;
 pub mod layers;
 pub mod model;
 pub mod near;
 pub mod params;
 pub mod path;
 pub mod problem;
+#[cfg(test)]
+mod reference;
 mod refs;
 pub mod rewrite;
+pub mod schema;
 mod shape;
+mod toml;
 pub mod tree;
 pub mod units;
 mod waits;

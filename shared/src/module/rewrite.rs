@@ -53,7 +53,7 @@ fn find<'a>(tree: &'a Tree, path: &[&str]) -> Option<&'a Entry> {
 }
 
 /// From where to where the value stands, in bytes: a block from its sign to the end of its last line.
-fn value_of(source: &str, entry: &Entry) -> Option<(usize, usize)> {
+pub(super) fn value_of(source: &str, entry: &Entry) -> Option<(usize, usize)> {
     let starts: Vec<usize> = std::iter::once(0).chain(source.match_indices('\n').map(|(i, _)| i + 1)).collect();
     let line = usize::try_from(entry.at.line).ok()?.checked_sub(1)?;
     let start = *starts.get(line)?;
@@ -87,12 +87,12 @@ fn column_of(entry: &Entry) -> usize {
 }
 
 /// True for text that a block can hold as it is.
-fn fits_block(text: &str) -> bool {
+pub(super) fn fits_block(text: &str) -> bool {
     let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
     !text.trim().is_empty() && !text.starts_with([' ', '\t', '\n']) && !text.contains(odd) && !text.ends_with("\n\n")
 }
 
-fn as_block(text: &str, indent: usize) -> String {
+pub(super) fn as_block(text: &str, indent: usize) -> String {
     let (sign, body) = match text.strip_suffix('\n') {
         Some(body) => ("|", body),
         None => ("|-", text),
@@ -116,23 +116,12 @@ fn same_but(old: &Tree, new: &Tree, path: &[&str]) -> bool {
                         && if old.key == *first {
                             same_but(&old.value, &new.value, rest)
                         } else {
-                            same(&old.value, &new.value)
+                            old.value.same(&new.value)
                         }
                 })
         }
         (_, _, []) => true,
         _ => false,
-    }
-}
-
-/// True where two trees say the same, wherever they stand.
-fn same(old: &Tree, new: &Tree) -> bool {
-    match (&old.data, &new.data) {
-        (Data::Map(old), Data::Map(new)) => {
-            old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.key == b.key && same(&a.value, &b.value))
-        }
-        (Data::List(old), Data::List(new)) => old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b)),
-        (old, new) => old == new,
     }
 }
 

@@ -64,7 +64,7 @@ fn unknown(entry: &Entry, table: &'static Table, path: &str, problems: &mut Prob
 }
 
 /// Checks one value; `key` is what it is called in messages.
-fn value(tree: &Tree, kind: Kind, key: &str, path: &str, problems: &mut Problems) {
+pub(super) fn value(tree: &Tree, kind: Kind, key: &str, path: &str, problems: &mut Problems) {
     let kind = match kind {
         Kind::OneOf(kinds) => match kinds.iter().find(|k| fits(**k, &tree.data)) {
             Some(kind) => *kind,
@@ -97,7 +97,7 @@ fn value(tree: &Tree, kind: Kind, key: &str, path: &str, problems: &mut Problems
     }
 }
 
-fn fits(kind: Kind, data: &Data) -> bool {
+pub(super) fn fits(kind: Kind, data: &Data) -> bool {
     match kind {
         Kind::List(_) => matches!(data, Data::List(_)),
         Kind::Map(..) | Kind::Fields(_) => matches!(data, Data::Map(_)),
@@ -111,7 +111,7 @@ fn wrong_shape(tree: &Tree, kind: Kind, key: &str, path: &str, problems: &mut Pr
 }
 
 /// What a value of that kind is, in words.
-fn describe(kind: Kind) -> String {
+pub(super) fn describe(kind: Kind) -> String {
     match kind {
         Kind::Text | Kind::Template | Kind::Unread => "text".to_owned(),
         Kind::Line => "one line of text".to_owned(),

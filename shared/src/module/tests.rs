@@ -12,7 +12,9 @@ use crate::{
 
 /// The shown problems of a file.
 fn problems(source: &str) -> Vec<String> {
-    match parse(source) {
+    let read = parse(source);
+    schema::tests::agree(source, read.is_ok());
+    match read {
         Ok(_) => Vec::new(),
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
     }
@@ -30,7 +32,9 @@ fn in_application(body: &str) -> Vec<String> {
 
 fn of(kind: &str, body: &str, header: u32) -> Vec<String> {
     let source = format!("slipstream: 1\nname: a/b\nkind: {kind}\n{body}\n");
-    let Err(problems) = parse(&source) else { return Vec::new() };
+    let read = parse(&source);
+    schema::tests::agree(&source, read.is_ok());
+    let Err(problems) = read else { return Vec::new() };
     let shift = |p: Problem| Problem { line: p.line.saturating_sub(header), ..p };
     problems.into_iter().map(|p| shift(p).to_string()).collect()
 }

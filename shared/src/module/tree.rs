@@ -1,6 +1,6 @@
-//! YAML text as a tree in which each key and value knows its place.
+//! Text as a tree in which each key and value knows its place.
 //!
-//! YAML 1.2, and so JSON too. Left out on purpose, each with its own message: anchors and aliases (a
+//! YAML 1.2, and so JSON too; and TOML.  Left out on purpose, each with its own message: anchors and aliases (a
 //! short file can unfold to gigabytes), tags, several documents, keys that are not text.
 //!
 //! Everything is text here: whether `8080` is a number or a name is for the declared type to say.
@@ -9,7 +9,10 @@ use std::{collections::HashMap, ops::Range};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
-use super::problem::{Position, Problems, join};
+use super::{
+    problem::{Position, Problems, join},
+    toml,
+};
 
 /// The longest module file, in bytes: with its author and comment it must fit a record of the store.
 pub const MAX_SOURCE: usize = 1024 * 1024 - 16 * 1024;
@@ -18,7 +21,7 @@ pub const MAX_DEPTH: usize = 32;
 /// How many values a file may have.
 const MAX_VALUES: usize = 50_000;
 /// How many entries a map may have: checks look at each name from each other.
-const MAX_ENTRIES: usize = 1000;
+pub(super) const MAX_ENTRIES: usize = 1000;
 
 /// What some editors begin a file with; it is not part of the text.
 pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -94,6 +97,18 @@ impl Tree {
         self.entries().iter().find(|e| e.key == key).map(|e| &e.value)
     }
 
+    /// True where both say the same, wherever they stand; the order of keys says nothing.
+    #[must_use]
+    pub fn same(&self, other: &Tree) -> bool {
+        match (&self.data, &other.data) {
+            (Data::Map(old), Data::Map(new)) => {
+                old.len() == new.len() && old.iter().all(|a| other.get(&a.key).is_some_and(|b| a.value.same(b)))
+            }
+            (Data::List(old), Data::List(new)) => old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.same(b)),
+            (old, new) => old == new,
+        }
+    }
+
     /// What it is, in a word for messages.
     #[must_use]
     pub fn describe(&self) -> &'static str {
@@ -120,6 +135,19 @@ pub fn read(source: &str, problems: &mut Problems) -> Option<Tree> {
         return None;
     }
     let mut builder = Builder { problems, stack: Vec::new(), root: None, values: 0 };
+    let whole = if toml::is_toml(source) { toml::feed(source, &mut builder) } else { yaml(source, &mut builder) };
+    if !whole {
+        return None;
+    }
+    let root = builder.root;
+    if root.is_none() {
+        problems.add(Position::START, "", "the file is empty", None);
+    }
+    root
+}
+
+/// Hands the whole text to the builder; false when reading is of no use.
+fn yaml(source: &str, builder: &mut Builder<'_>) -> bool {
     let mut parser = Parser::new_from_str(source);
     while let Some(event) = parser.next_event() {
         let going_on = match event {
@@ -131,14 +159,10 @@ pub fn read(source: &str, problems: &mut Problems) -> Option<Tree> {
             }
         };
         if !going_on {
-            return None;
+            return false;
         }
     }
-    let root = builder.root;
-    if root.is_none() {
-        problems.add(Position::START, "", "the file is empty", None);
-    }
-    root
+    true
 }
 
 fn place(marker: Marker) -> Position {
@@ -177,7 +201,8 @@ struct Pending {
     keep: bool,
 }
 
-struct Builder<'p> {
+/// Makes the tree of events, whatever they were read from.
+pub(super) struct Builder<'p> {
     problems: &'p mut Problems,
     stack: Vec<Open>,
     root: Option<Tree>,
@@ -186,7 +211,7 @@ struct Builder<'p> {
 
 impl Builder<'_> {
     /// Takes the next event; false when reading is of no use any more.
-    fn take(&mut self, event: Event<'_>, span: Span) -> bool {
+    pub(super) fn take(&mut self, event: Event<'_>, span: Span) -> bool {
         match event {
             Event::DocumentStart(_) if self.root.is_some() => {
                 self.problem(place(span.start), "a second document begins here; a file is one module".to_owned(), None);
@@ -220,6 +245,11 @@ impl Builder<'_> {
             _ => {}
         }
         true
+    }
+
+    /// The text itself is not what it should be.
+    pub(super) fn unreadable(&mut self, at: &Marker, message: &str) {
+        self.problem(place(*at), message.to_owned(), None);
     }
 
     fn refuse(&mut self, span: Span, anchor: usize, tag: bool) {

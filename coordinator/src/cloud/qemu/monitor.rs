@@ -18,11 +18,11 @@ use crate::cloud::{CloudError, MachineState};
 /// How long it may take until it says how its guest is. QEMU serves one client at a time, and none while it is busy.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How often the power button is pressed.
-const PRESS_AGAIN: Duration = Duration::from_secs(3);
-
 /// How long it may take until it has done something.
 const WORK: Duration = Duration::from_secs(30);
+
+/// How often the power button is pressed.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);
 
 #[derive(Deserialize)]
 struct Message {
