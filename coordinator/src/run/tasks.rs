@@ -195,6 +195,7 @@ impl Run {
                 step: task.work.name().to_owned(),
                 origin: "slipstream".to_owned(),
                 script: Script::Text(disk_command(*disk, take.as_ref())),
+                each_boot: false,
                 within: Some(HOOK_WITHIN),
                 env: BTreeMap::new(),
                 needs: vec![],
