@@ -1,17 +1,21 @@
 //! `slipstream module`: definitions of images, components and applications.
 
+mod catalogue;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use slipstream_shared::{api::Page, module::schema};
+use slipstream_shared::{
+    api::{ModuleAction, Page},
+    client::Client,
+    module::schema,
+};
 
 use crate::{
     context::Context,
     exit::{Exit, fail},
     source,
-    table::Table,
 };
 
 /// Saves, checks and shows modules
@@ -23,47 +27,96 @@ pub(crate) enum Command {
         /// The files; scripts they name (`file: deploy.sh`) are taken from beside them
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Why: shown with the version
+        #[arg(short = 'm', long, default_value = "")]
+        comment: String,
+        /// The version that the change was begun with; refused if somebody has saved another one since
+        #[arg(long, value_name = "VERSION")]
+        base: Option<u32>,
     },
-    /// Says what is wrong with module files, without a coordinator
-    #[command(after_help = "Example:\n  slipstream module check *.yaml")]
+    /// Says what is wrong with module files
+    #[command(after_help = "Examples:\n  slipstream module check *.yaml\n  slipstream module check --server app.yaml")]
     Check {
         /// The files
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// On the coordinator as well: the modules they use, the clouds they name, their images there
+        #[arg(long)]
+        server: bool,
     },
     Fmt(text::Fmt),
     Diff(text::Diff),
     /// Prints the JSON Schema of module files, for editors
     #[command(after_help = "Example:\n  slipstream module schema >module.schema.json")]
     Schema,
-    /// Lists modules
-    #[command(after_help = "Examples:\n  slipstream module list\n  slipstream module list apps/")]
-    List {
-        /// Only those whose path begins so
-        #[arg(default_value = "")]
-        prefix: String,
-    },
+    List(catalogue::List),
     /// Prints the file of a module
     #[command(
         after_help = "Examples:\n  slipstream module show apps/lamp\n  slipstream module show apps/lamp@3 >lamp.yaml"
     )]
     Show {
+        /// The module: path, path@version or path@published
+        module: String,
+    },
+    /// Lists the versions of a module: who, when, why
+    #[command(after_help = "Example:\n  slipstream module versions apps/lamp")]
+    Versions {
+        /// Its path
+        path: String,
+    },
+    /// Makes a version the one that `path@published` means
+    #[command(after_help = "Examples:\n  slipstream module publish apps/lamp\n  slipstream module publish apps/lamp@3")]
+    Publish {
+        /// The module: path for its newest version, or path@version
+        module: String,
+    },
+    /// Publishes no version of a module any more
+    #[command(after_help = "Example:\n  slipstream module unpublish apps/lamp")]
+    Unpublish {
+        /// Its path
+        path: String,
+    },
+    /// Deletes a module; its versions are kept, and it can come back
+    #[command(after_help = "Example:\n  slipstream module delete apps/lamp")]
+    Delete {
+        /// Its path
+        path: String,
+    },
+    /// Brings a deleted module back
+    #[command(after_help = "Example:\n  slipstream module undelete apps/lamp")]
+    Undelete {
+        /// Its path
+        path: String,
+    },
+    /// Saves a version of a module as the first one of another
+    #[command(after_help = "Example:\n  slipstream module copy apps/lamp@3 apps/mine")]
+    Copy {
         /// The module: path, or path@version
         module: String,
+        /// The path of the new one
+        to: String,
+    },
+    /// Gives a module, with all its versions, another path
+    #[command(after_help = "Example:\n  slipstream module move apps/lamp archive/lamp")]
+    Move {
+        /// Its path
+        path: String,
+        /// Its new path
+        to: String,
     },
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Put { files } => put(context, &files).await,
-        Command::Check { files } => check(context, &files),
+        Command::Put { files, comment, base } => put(context, &files, &comment, base).await,
+        Command::Check { files, server } => check(context, &files, server).await,
         Command::Fmt(command) => text::fmt(context, &command),
         Command::Diff(command) => text::diff(context, &command).await,
         Command::Schema => {
             context.screen.json(&schema::schema())?;
             Ok(Exit::Done)
         }
-        Command::List { prefix } => list(context, &prefix).await,
+        Command::List(command) => catalogue::list(context, &command).await,
         Command::Show { module } => {
             let module = context.client()?.module(&module).await?;
             if context.screen.is_json() {
@@ -73,15 +126,35 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
             }
             Ok(Exit::Done)
         }
+        Command::Versions { path } => catalogue::versions(context, &path).await,
+        Command::Publish { module } => {
+            let (path, version) = catalogue::numbered(&module)?;
+            catalogue::act(context, &path, &ModuleAction::Publish { version }).await
+        }
+        Command::Unpublish { path } => catalogue::act(context, &path, &ModuleAction::Unpublish {}).await,
+        Command::Undelete { path } => catalogue::act(context, &path, &ModuleAction::Undelete {}).await,
+        Command::Copy { module, to } => {
+            let (path, version) = catalogue::numbered(&module)?;
+            catalogue::act(context, &path, &ModuleAction::Copy { to, version }).await
+        }
+        Command::Move { path, to } => catalogue::act(context, &path, &ModuleAction::Move { to }).await,
+        Command::Delete { path } => {
+            context.client()?.delete_module(&path).await?;
+            context.screen.message(&format!("{path} is deleted; `slipstream module undelete {path}` brings it back"));
+            Ok(Exit::Done)
+        }
     }
 }
 
-async fn put(context: &Context, files: &[PathBuf]) -> anyhow::Result<Exit> {
+async fn put(context: &Context, files: &[PathBuf], comment: &str, base: Option<u32>) -> anyhow::Result<Exit> {
+    if base.is_some() && files.len() > 1 {
+        return Err(fail(Exit::Usage, "`--base` is the version of one module: give one file"));
+    }
     let sources = files.iter().map(|file| source::read(file)).collect::<Result<Vec<_>, _>>()?;
     let client = context.client()?;
     let mut saved = Vec::new();
     for source in source::in_order(sources) {
-        let module = source.put(&client).await?;
+        let module = source.put(&client, comment, base).await?;
         if !context.screen.is_json() {
             context.screen.line(&format!("{}@{}", module.path, module.version))?;
         }
@@ -93,10 +166,11 @@ async fn put(context: &Context, files: &[PathBuf]) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn check(context: &Context, files: &[PathBuf]) -> anyhow::Result<Exit> {
+async fn check(context: &Context, files: &[PathBuf], server: bool) -> anyhow::Result<Exit> {
+    let client = server.then(|| context.client()).transpose()?;
     let mut wrong = 0;
     for file in files {
-        match source::read(file).and_then(|source| source.check()) {
+        match check_one(file, client.as_ref()).await {
             Ok(()) => context.screen.message(&format!("{} is good", file.display())),
             Err(error) => {
                 wrong += 1;
@@ -110,23 +184,11 @@ fn check(context: &Context, files: &[PathBuf]) -> anyhow::Result<Exit> {
     }
 }
 
-async fn list(context: &Context, prefix: &str) -> anyhow::Result<Exit> {
-    let modules = context.client()?.modules(prefix).await?;
-    if context.screen.is_json() {
-        context.screen.json(&Page { items: modules, next: None })?;
-        return Ok(Exit::Done);
+async fn check_one(file: &Path, client: Option<&Client>) -> anyhow::Result<()> {
+    let source = source::read(file)?;
+    source.check()?;
+    match client {
+        Some(client) => source.check_on(client).await,
+        None => Ok(()),
     }
-    let mut table = Table::new(&["MODULE", "VERSION", "KIND", "SAVED", "BY", "TITLE"]);
-    for module in &modules {
-        table.row([
-            (&module.path).into(),
-            module.version.to_string().into(),
-            (&module.kind).into(),
-            format!("{:.0}", module.at).into(),
-            (&module.author).into(),
-            module.title.as_deref().unwrap_or_default().into(),
-        ]);
-    }
-    context.screen.table(&table, "No modules; save one with: slipstream module put FILE")?;
-    Ok(Exit::Done)
 }

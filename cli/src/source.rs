@@ -70,9 +70,19 @@ impl Source {
         Err(fail(Exit::Usage, places(&self.file, problems.iter().map(place))))
     }
 
+    /// Says all that the coordinator would refuse, which knows other modules and clouds.
+    pub(crate) async fn check_on(&self, client: &Client) -> anyhow::Result<()> {
+        let problems = client.check_module(&self.text).await?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let place = |p: &api::FileProblem| format!("{}:{}: {}", p.line, p.column, p.message);
+        Err(fail(Exit::Usage, places(&self.file, problems.iter().map(place))))
+    }
+
     /// Saves it in the catalogue.
-    pub(crate) async fn put(&self, client: &Client) -> anyhow::Result<ModuleInfo> {
-        client.put_module(&self.text).await.map_err(|error| match &error {
+    pub(crate) async fn put(&self, client: &Client, comment: &str, base: Option<u32>) -> anyhow::Result<ModuleInfo> {
+        client.save_module(&self.text, comment, base).await.map_err(|error| match &error {
             ClientError::Problem(problem) if !problem.problems.is_empty() => {
                 let place = |p: &api::FileProblem| format!("{}:{}: {}", p.line, p.column, p.message);
                 fail(Exit::Usage, places(&self.file, problem.problems.iter().map(place)))

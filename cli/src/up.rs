@@ -233,7 +233,7 @@ impl Session<'_> {
     async fn save(&mut self, client: &Client, sources: Vec<Source>) -> anyhow::Result<Option<()>> {
         let mut saved = Vec::new();
         for source in sources {
-            let Some(module) = self.guard(source.put(client)).await? else { return Ok(None) };
+            let Some(module) = self.guard(source.put(client, "", None)).await? else { return Ok(None) };
             saved.push(format!("{}@{}", module.path, module.version));
         }
         self.say("Modules", &saved.join("\n             "));

@@ -11,7 +11,7 @@ use crate::{
     agents, api,
     app::{App, Shared},
     backup::ADDRESS,
-    catalogue::Catalogue,
+    catalogue::{Catalogue, CatalogueError},
     cloud::{self, CloudEnv, CloudError, Connector},
     config::{Config, StoreKind},
     drive::{LaunchSecret, Runs, Trust, World},
@@ -61,6 +61,9 @@ pub enum StartError {
     /// The administrator's token cannot be kept.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The modules cannot be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// A port cannot be opened.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -132,8 +135,10 @@ pub async fn start_with(
         trust: trust(&config, &authority, agent_addr),
         launching: Semaphore::new(LAUNCHING),
     };
+    let catalogue = Catalogue::new(Arc::clone(&store));
+    catalogue.index().await?;
     let app = Arc::new(App {
-        catalogue: Catalogue::new(Arc::clone(&store)),
+        catalogue,
         runs: Runs::start(world).await?,
         launches: LaunchSecret::new(authority.secret()),
         logs: Logs::new(&config.data),

@@ -12,7 +12,7 @@ mod parameter;
 mod run;
 
 pub use self::meeting::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest};
-pub use self::module::{ModuleInfo, SaveRequest, SavedModule};
+pub use self::module::{ModuleAction, ModuleGone, ModuleInfo, SaveRequest, SavedModule};
 pub use self::operation::{
     OperationInfo, OperationStatus, PowerRequest, RetryRequest, ScaleRequest, TaskInfo, UpdateRequest,
 };

@@ -3,6 +3,7 @@
 mod events;
 mod log;
 mod meeting;
+mod module;
 mod wait;
 
 use std::fmt;
@@ -17,9 +18,9 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, ModuleInfo, OperationInfo, Page, Parameter,
-        ParameterWrite, PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest,
-        SavedModule, ScaleRequest, SetParameter, UpdateRequest, Why,
+        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, OperationInfo, Page, Parameter, ParameterWrite,
+        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
+        SetParameter, UpdateRequest, Why,
     },
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
@@ -123,24 +124,6 @@ impl Client {
     /// See [`ClientError`]; so for all methods.
     pub async fn health(&self) -> Result<Health, ClientError> {
         self.call(Method::GET, "/health", Bytes::new(), None).await
-    }
-
-    /// Saves a module as a new version of itself.
-    pub async fn put_module(&self, yaml: &str) -> Result<ModuleInfo, ClientError> {
-        let body = Bytes::copy_from_slice(yaml.as_bytes());
-        let mut request = self.request(Method::PUT, "/modules", body)?;
-        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-        self.read(self.send(request).await?, Method::PUT, "/modules").await
-    }
-
-    /// The newest versions of all modules whose path begins with `prefix`.
-    pub async fn modules(&self, prefix: &str) -> Result<Vec<ModuleInfo>, ClientError> {
-        self.all(&format!("/modules?prefix={}", escape(prefix))).await
-    }
-
-    /// A module: `path` or `path@version`.
-    pub async fn module(&self, path: &str) -> Result<ModuleInfo, ClientError> {
-        self.get(&format!("/modules/{}", escape(path))).await
     }
 
     /// Starts a run. The same `idempotency` key again gives the same run.

@@ -27,7 +27,7 @@ async fn bad_module_files_are_refused_with_line_and_column() {
         let place = place.unwrap_or_else(|| panic!("nothing about `{says}`: {problem:#?}"));
         assert_eq!((place.line, place.column), (line, column), "{place:#?}\n{module}");
     }
-    assert_eq!(client.modules("tests").await.expect("listed"), [], "nothing was stored");
+    assert_eq!(client.modules(&[("prefix", "tests")]).await.expect("listed"), [], "nothing was stored");
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn mistakes_in_a_module_file_have_its_name_line_and_column() {
         let line = stderr.lines().find(|line| line.starts_with(&start));
         assert!(line.is_some_and(|line| line.contains(says)), "no line `{start}`:\n{stderr}");
     }
-    assert_eq!(coordinator.client().modules("").await.expect("listed"), [], "nothing was stored");
+    assert_eq!(coordinator.client().modules(&[]).await.expect("listed"), [], "nothing was stored");
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ codes! {
     WaitTimeout = REQUEST_TIMEOUT "wait_timeout" "What was waited for did not come in time";
     /// The run is aborted.
     Aborted = CONFLICT "aborted" "The run is aborted";
-    /// The parameter has another revision than expected; `revision` says which.
+    /// The parameter, or the module, has another revision than expected; `revision` says which.
     RevisionMismatch = PRECONDITION_FAILED "revision_mismatch" "Somebody else has written it meanwhile";
     /// Somebody else was first.
     Conflict = CONFLICT "conflict" "Somebody else changed it first";
@@ -114,7 +114,7 @@ pub struct ApiError {
     pub code: Code,
     /// What failed, on what, why, and what to do.
     pub detail: String,
-    /// The revision that a parameter has.
+    /// The revision that a parameter has, or the newest version of a module.
     pub revision: Option<u64>,
     /// Places in a module file.
     pub problems: Vec<FileProblem>,
@@ -208,10 +208,14 @@ impl From<CatalogueError> for ApiError {
     fn from(error: CatalogueError) -> Self {
         let code = match &error {
             CatalogueError::BadReference(_) | CatalogueError::LongComment { .. } => Code::InvalidRequest,
-            CatalogueError::NotFound { .. } | CatalogueError::NoVersion { .. } => Code::ModuleNotFound,
-            CatalogueError::Invalid { .. } => Code::InvalidModule,
+            CatalogueError::NotFound { .. }
+            | CatalogueError::NoVersion { .. }
+            | CatalogueError::NotPublished { .. }
+            | CatalogueError::Gone { .. } => Code::ModuleNotFound,
+            CatalogueError::Invalid { .. } | CatalogueError::Rename { .. } => Code::InvalidModule,
+            CatalogueError::Changed { .. } => Code::RevisionMismatch,
             CatalogueError::Launch { .. } => Code::InvalidLaunch,
-            CatalogueError::Busy { .. } => Code::Conflict,
+            CatalogueError::Busy { .. } | CatalogueError::Taken { .. } => Code::Conflict,
             CatalogueError::Store(cause) => return ApiError::from_store(cause),
             CatalogueError::Damaged { .. } => return ApiError::internal(&error),
         };
@@ -219,7 +223,11 @@ impl From<CatalogueError> for ApiError {
             CatalogueError::Invalid { problems, .. } => problems.iter().map(FileProblem::from).collect(),
             _ => Vec::new(),
         };
-        ApiError { problems, ..ApiError::new(code, error.to_string()) }
+        let revision = match &error {
+            CatalogueError::Changed { newest, .. } => Some(u64::from(*newest)),
+            _ => None,
+        };
+        ApiError { problems, revision, ..ApiError::new(code, error.to_string()) }
     }
 }
 

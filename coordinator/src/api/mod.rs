@@ -27,9 +27,10 @@ mod update;
 
 use slipstream_shared::{
     api::{
-        AbortRequest, BarrierInfo, BarrierRequest, Health, LaunchRequest, LeadInfo, LeadRequest, LeaseRequest, LogInfo,
-        ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest, ReportInfo, RetryRequest, RunDetail,
-        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, WaitAnswer, WaitRequest, Why,
+        AbortRequest, BarrierInfo, BarrierRequest, FileProblem, Health, LaunchRequest, LeadInfo, LeadRequest,
+        LeaseRequest, LogInfo, ModuleAction, ModuleInfo, OperationInfo, Page, Parameter, ParameterWrite, PowerRequest,
+        ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter,
+        UpdateRequest, WaitAnswer, WaitRequest, Why,
     },
     event::Record,
 };
@@ -82,18 +83,41 @@ fn of_modules() -> Vec<Route> {
         Route::put("/api/v1/modules", "save_module", modules::save)
             .about("modules", "Saves a module file as the next version of the module that it names")
             .query::<modules::SaveQuery>()
-            .takes_media("application/yaml", "The module file")
+            .header("If-Match", "The version that the change was begun with, as in `\"3\"`; 0: the module is new")
+            .takes_media("application/yaml", "The module file, in YAML, JSON or TOML")
             .json::<ModuleInfo>(201, "The version that was made")
             .json::<ModuleInfo>(200, "The latest version, which says the same already")
-            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge, Conflict, StorageFull]),
+            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge, Conflict, RevisionMismatch, StorageFull]),
         Route::get("/api/v1/modules", "list_modules", modules::list)
-            .about("modules", "Lists the latest versions of modules, by path")
+            .about(
+                "modules",
+                "Lists the latest versions of modules, by path; what is in a folder; what is found by words",
+            )
             .query::<modules::ListQuery>()
             .json::<Page<ModuleInfo>>(200, "A page of modules, without their source")
             .fails(&[InvalidRequest]),
         Route::get("/api/v1/modules/{*path}", "show_module", modules::show)
-            .about("modules", "Shows a module: `path` for its latest version, `path@version` for another")
-            .json::<ModuleInfo>(200, "The module with its source")
+            .about("modules", "Shows a module: `path` for its latest version, `path@3` or `path@published` for another")
+            .json::<ModuleInfo>(200, "The module with its source; `ETag` is its version")
+            .fails(&[ModuleNotFound, InvalidRequest]),
+        Route::post("/api/v1/modules/{*path}", "change_module", modules::act)
+            .about("modules", "Publishes a version of a module, copies or moves it, takes its deletion back")
+            .takes::<ModuleAction>()
+            .json::<ModuleInfo>(200, "The module, or the one that was made")
+            .fails(&[ModuleNotFound, InvalidRequest, InvalidModule, MediaType, Conflict, StorageFull]),
+        Route::delete("/api/v1/modules/{*path}", "delete_module", modules::delete)
+            .about("modules", "Deletes a module: it is not found any more. Its versions are kept, and it can come back")
+            .empty(204, "It is deleted")
+            .fails(&[ModuleNotFound, InvalidRequest, Conflict, StorageFull]),
+        Route::post("/api/v1/check-module", "check_module", modules::check)
+            .about("modules", "Says what is wrong with a module file on this coordinator, and stores nothing")
+            .takes_media("application/yaml", "The module file, in YAML, JSON or TOML")
+            .json::<Page<FileProblem>>(200, "All that saving or launching it would refuse; often nothing")
+            .fails(&[InvalidModule, InvalidRequest, MediaType, TooLarge]),
+        Route::get("/api/v1/versions/{*path}", "list_versions", modules::versions)
+            .about("modules", "Lists the versions of a module, the newest first")
+            .query::<modules::VersionsQuery>()
+            .json::<Page<ModuleInfo>>(200, "A page of versions, without their source")
             .fails(&[ModuleNotFound, InvalidRequest]),
     ]
 }

@@ -371,6 +371,51 @@ async fn modules_are_saved_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn of_two_people_the_second_is_told_and_modules_come_and_go() {
+    let harness = Harness::start().await;
+    let mut client = harness.api().await;
+    assert_eq!(save(&mut client, IMAGE).await.0, StatusCode::CREATED);
+    assert_eq!(save(&mut client, COMPONENT).await.0, StatusCode::CREATED);
+    let mut with_base = async |module: &str, base: &str| {
+        let headers = [("content-type", "application/yaml"), ("if-match", base)];
+        let (status, body) = client.call(Method::PUT, "/api/v1/modules?comment=why", &headers, module.to_owned()).await;
+        (status.as_u16(), serde_json::from_slice::<Value>(&body).expect("JSON"))
+    };
+    assert_eq!(with_base(&format!("{COMPONENT}title: One\n"), "\"1\"").await.0, 201);
+    let (status, problem) = with_base(&format!("{COMPONENT}title: Two\n"), "\"1\"").await;
+    assert_eq!((status, &problem["code"], &problem["revision"]), (412, &json!("revision_mismatch"), &json!(2)));
+    assert!(problem["detail"].as_str().unwrap_or_default().contains("`title`"), "{problem}");
+    assert_eq!(with_base(COMPONENT, "1").await.0, 400);
+
+    let (_, versions) = client.get("/api/v1/versions/t/one").await;
+    assert_eq!((&versions["items"][0]["version"], &versions["items"][0]["comment"]), (&json!(2), &json!("why")));
+    let mut act = async |method: Method, path: &str, action: Option<Value>| {
+        let (status, body) = client.json(method, &format!("/api/v1/modules/{path}"), action).await;
+        (status.as_u16(), body)
+    };
+    let (status, published) = act(Method::POST, "t/one", Some(json!({"publish": {"version": 1}}))).await;
+    assert_eq!((status, &published["published"]), (200, &json!(1)));
+    assert_eq!(act(Method::GET, "t/one@published", None).await.1["version"], 1);
+    assert_eq!(act(Method::POST, "t/one", Some(json!({"copy": {"to": "t/two"}}))).await.1["path"], "t/two");
+    assert_eq!(act(Method::POST, "t/one", Some(json!({"copy": {"to": "t/two"}}))).await.0, 409);
+    assert_eq!(act(Method::POST, "t/two", Some(json!({"move": {"to": "t/three"}}))).await.1["path"], "t/three");
+    assert_eq!(act(Method::DELETE, "t/one", None).await.0, 204);
+    assert_eq!(act(Method::GET, "t/one", None).await.0, 404);
+    assert_eq!(act(Method::POST, "t/one", Some(json!({"undelete": {}}))).await.0, 200);
+    assert_eq!(act(Method::POST, "t/one", Some(json!({"burn": {}}))).await.0, 400);
+    let (_, found) = client.get("/api/v1/modules?search=imag").await;
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "{found}");
+    let (_, folder) = client.get("/api/v1/modules?folder=").await;
+    assert_eq!((&folder["items"][0]["path"], &folder["items"][0]["version"]), (&json!("t"), &json!(0)));
+    assert_eq!(client.get("/api/v1/modules?folder=&search=x").await.0.as_u16(), 400);
+    let yaml = [("content-type", "application/yaml")];
+    let wrong = COMPONENT.replace("t/image", "t/imgae").replace("t/one", "t/new");
+    let (_, body) = client.call(Method::POST, "/api/v1/check-module", &yaml, wrong).await;
+    assert!(String::from_utf8_lossy(&body).contains("did you mean `t/image`?"));
+    harness.coordinator.stop().await;
+}
+
+#[tokio::test]
 async fn an_idempotency_key_gives_one_run_and_belongs_to_one_request() {
     let harness = Harness::start().await;
     let mut client = harness.api().await;

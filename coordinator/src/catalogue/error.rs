@@ -1,6 +1,6 @@
 //! Why the catalogue did not do what it was asked.
 
-use slipstream_shared::{id::InvalidId, module::Problem};
+use slipstream_shared::{api::ModuleGone, id::InvalidId, module::Problem};
 
 use super::MAX_COMMENT;
 use crate::store::StoreError;
@@ -29,6 +29,50 @@ pub enum CatalogueError {
         version: u32,
         /// The newest there is.
         newest: u32,
+    },
+    /// The module was deleted or moved.
+    #[error("there is no module `{path}`: {}", went(path, gone))]
+    Gone {
+        /// The module.
+        path: String,
+        /// Who, when, where to.
+        gone: ModuleGone,
+    },
+    /// No version of it is published.
+    #[error("no version of `{path}` is published (its newest is {newest}; `slipstream module publish {path}`)")]
+    NotPublished {
+        /// The module.
+        path: String,
+        /// The newest there is.
+        newest: u32,
+    },
+    /// There is a module already.
+    #[error("there is a module `{path}` already (choose another path, or save a new version of that one)")]
+    Taken {
+        /// The module.
+        path: String,
+    },
+    /// Somebody has saved another version since this one was begun.
+    #[error("{}", changed(path, *base, *newest, by, changes))]
+    Changed {
+        /// The module.
+        path: String,
+        /// What the author began with.
+        base: u32,
+        /// The newest there is.
+        newest: u32,
+        /// Who has saved that one.
+        by: String,
+        /// The keys that have another value in it.
+        changes: Vec<String>,
+    },
+    /// The text cannot be given another name.
+    #[error("cannot give `{module}` another path: {reason}")]
+    Rename {
+        /// Path and version.
+        module: String,
+        /// Why.
+        reason: String,
     },
     /// Something is wrong with the text of a module.
     #[error("{} {}", subject(module), count(problems))]
@@ -82,4 +126,35 @@ fn count(problems: &[Problem]) -> String {
         [one] => format!("has a problem at {one}"),
         many => format!("has {} problems", many.len()),
     }
+}
+
+fn went(path: &str, gone: &ModuleGone) -> String {
+    let ModuleGone { by, at, to } = gone;
+    match to {
+        Some(to) => format!("{by} has moved it to `{to}`"),
+        None => format!("{by} has deleted it at {at:.0} (`slipstream module undelete {path}` brings it back)"),
+    }
+}
+
+/// The most keys that are named.
+const MOST_KEYS: usize = 5;
+
+fn changed(path: &str, base: u32, newest: u32, by: &str, changes: &[String]) -> String {
+    if newest == 0 {
+        return format!("there is no module `{path}` yet, and this is to be a change of its version {base}");
+    }
+    let named: Vec<String> = changes.iter().take(MOST_KEYS).map(|key| format!("`{key}`")).collect();
+    let more = changes.len().saturating_sub(MOST_KEYS);
+    let keys = match (named.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(", which changes {}", named.join(", ")),
+        (false, more) => format!(", which changes {} and {more} more", named.join(", ")),
+    };
+    let look = match base {
+        0 => format!("look at it: slipstream module show {path}"),
+        base => format!("look: slipstream module diff {path}@{base} {path}@{newest}"),
+    };
+    format!(
+        "`{path}` is not as it was: {by} has saved version {newest}{keys} ({look}; then save on top of version {newest})"
+    )
 }

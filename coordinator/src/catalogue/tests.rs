@@ -8,15 +8,18 @@ use std::{
 
 use async_trait::async_trait;
 use slipstream_shared::{
+    api::{ModuleAction, Page},
     parameter::ParamType,
     plan::{Category, KeepRunning, Network, NodePlan, Plan, Script},
 };
 
 use super::*;
-use crate::store::MemoryBackend;
+use crate::store::{Batch, MemoryBackend};
 
+mod found;
 mod planned;
 mod saved;
+mod whole;
 
 /// A store in memory. `conflicts` is how many batches still lose against somebody else.
 #[derive(Debug, Default)]

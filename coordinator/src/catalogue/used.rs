@@ -27,6 +27,11 @@ impl From<CatalogueError> for Broken {
             CatalogueError::NoVersion { path, version, newest } => {
                 Broken::Refused(format!("`{path}` has no version {version}"), Some(format!("its newest is {newest}")))
             }
+            CatalogueError::NotPublished { path, newest } => Broken::Refused(
+                format!("no version of `{path}` is published"),
+                Some(format!("its newest is {newest}; publish one, or name one")),
+            ),
+            gone @ CatalogueError::Gone { .. } => Broken::Refused(gone.to_string(), None),
             other => Broken::Failed(other),
         }
     }

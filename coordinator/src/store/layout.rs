@@ -10,6 +10,8 @@
 //! | `runs/<uuid>` | summary of a run, to list runs without loading them |
 //! | `module/<path>\0v<version>` | one version of a module |
 //! | `modules/<path>` | the latest version of a module |
+//! | `word/<word>\0<path>` | nothing: the module is found by that word |
+//! | `meta/words` | there once all modules are found by their words |
 //! | `token/<sha256>` | an API token |
 //! | `idem/<user>\0<key>` | what a launch with this idempotency key answered |
 //!
@@ -131,16 +133,37 @@ pub fn module_head(path: &str) -> Vec<u8> {
     format!("modules/{path}").into_bytes()
 }
 
-/// Prefix of the heads of the modules below a project, at any depth; `None` for all modules.
+/// Prefix of the heads of the modules whose path begins so.
 #[must_use]
-pub fn module_heads(project: Option<&str>) -> Vec<u8> {
-    project.map_or_else(|| b"modules/".to_vec(), |project| format!("modules/{project}/").into_bytes())
+pub fn module_heads_from(beginning: &str) -> Vec<u8> {
+    module_head(beginning)
 }
 
 /// The path of a module of which this is the head.
 #[must_use]
 pub fn parse_module_head(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(b"modules/")?).ok()
+}
+
+/// Where it is kept that all modules are found by their words: those saved by the first coordinators were not.
+pub const WORDS: &[u8] = b"meta/words";
+
+/// Prefix of the modules found by words that begin so.
+#[must_use]
+pub fn module_words(beginning: &str) -> Vec<u8> {
+    format!("word/{beginning}").into_bytes()
+}
+
+/// That a module is found by a word, which has no NUL.
+#[must_use]
+pub fn module_word(word: &str, path: &str) -> Vec<u8> {
+    format!("word/{word}\0{path}").into_bytes()
+}
+
+/// The word and the path of a module that is found by it.
+#[must_use]
+pub fn parse_module_word(key: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(key.strip_prefix(b"word/")?).ok()?.split_once('\0')
 }
 
 /// The record of an API token, found by the SHA-256 of its secret.
@@ -189,6 +212,7 @@ mod tests {
             assert_eq!(parse_module_version(&module_version("a/b", version)), Some(("a/b", version)));
         }
         assert_eq!(parse_summary(&summary(id())), Some(id()));
+        assert_eq!(parse_module_word(&module_word("lamp", "a/b")), Some(("lamp", "a/b")));
         assert_eq!(parse_module_head(&module_head("a/b")), Some("a/b"));
     }
 
@@ -227,9 +251,9 @@ mod tests {
         assert!(!summary(id()).starts_with(&run(id())));
         assert!(!module_version("a/bc", 1).starts_with(&module_versions("a/b")));
         assert!(!module_version("a/b/c", 1).starts_with(&module_versions("a/b")));
-        assert!(module_head("a/b/c").starts_with(&module_heads(Some("a/b"))));
-        assert!(!module_head("a/bc").starts_with(&module_heads(Some("a/b"))));
-        assert!(module_head("a").starts_with(&module_heads(None)));
+        assert!(module_head("a/b/c").starts_with(&module_heads_from("a/b/")));
+        assert!(!module_head("a/bc").starts_with(&module_heads_from("a/b/")));
+        assert!(module_head("a").starts_with(&module_heads_from("")));
     }
 
     #[test]

@@ -40,7 +40,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use build::keep_running;
 pub use layers::{Layer, Layers};
 pub use model::{Application, Body, Component, Module, Node, Spanned};
-pub use path::ModuleRef;
+pub use path::{ModuleRef, Version};
 pub use problem::{Position, Problem, Problems};
 
 /// A module that others build on, with where it was found: `images/debian-12@3`.

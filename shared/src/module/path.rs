@@ -7,15 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::InvalidId;
 
-/// A module, and which of its versions: `apps/lamp@3`; without one, the newest.
+/// Which version of a module is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// The newest.
+    #[default]
+    Newest,
+    /// The one that whoever may has published: `@published`.
+    Published,
+    /// That one, from 1: `@3`.
+    Number(u32),
+}
+
+/// The word for the published version.
+const PUBLISHED: &str = "published";
+
+/// A module, and which of its versions: `apps/lamp@3`, `apps/lamp@published`; without one, the newest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct ModuleRef {
     /// Its path.
     pub path: String,
-    /// Its version, from 1.
-    pub version: Option<u32>,
+    /// Which of its versions.
+    pub version: Version,
 }
 
 /// Checks the path of a module: parts of letters, digits, `.`, `_` and `-`, joined by `/`.
@@ -61,22 +76,26 @@ impl FromStr for ModuleRef {
             Some((path, version)) => (path, Some(version)),
         };
         check(path)?;
-        let version = version.map(|v| {
-            v.parse().ok().filter(|n| *n > 0 && !v.starts_with(['0', '+'])).ok_or_else(|| InvalidId {
+        let number = |text: &str| text.parse().ok().filter(|n| *n > 0 && !text.starts_with(['0', '+']));
+        let version = match version {
+            None => Version::Newest,
+            Some(PUBLISHED) => Version::Published,
+            Some(other) => Version::Number(number(other).ok_or_else(|| InvalidId {
                 text: text.to_owned(),
                 what: "a version of a module",
-                rule: "the part after `@` is a number from 1",
-            })
-        });
-        Ok(ModuleRef { path: path.to_owned(), version: version.transpose()? })
+                rule: "the part after `@` is a number from 1, or `published`",
+            })?),
+        };
+        Ok(ModuleRef { path: path.to_owned(), version })
     }
 }
 
 impl fmt::Display for ModuleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.version {
-            Some(version) => write!(f, "{}@{version}", self.path),
-            None => f.write_str(&self.path),
+            Version::Number(version) => write!(f, "{}@{version}", self.path),
+            Version::Published => write!(f, "{}@{PUBLISHED}", self.path),
+            Version::Newest => f.write_str(&self.path),
         }
     }
 }
@@ -100,7 +119,7 @@ mod tests {
 
     #[test]
     fn references_parse_and_print() {
-        for good in ["lamp", "apps/lamp", "examples/images/ubuntu-14.04@12"] {
+        for good in ["lamp", "apps/lamp", "apps/lamp@published", "examples/images/ubuntu-14.04@12"] {
             assert_eq!(good.parse::<ModuleRef>().map(|r| r.to_string()).as_deref(), Ok(good));
         }
         for bad in ["", "/a", "a/", "a//b", "a/../b", ".a", "a b", "a@", "a@0", "a@01", "a@x", "a@1@2", "a@+1", "é"] {
@@ -112,7 +131,7 @@ mod tests {
         );
         assert_eq!(
             "a@x".parse::<ModuleRef>().expect_err("no number").to_string(),
-            "`a@x` is not a version of a module: the part after `@` is a number from 1"
+            "`a@x` is not a version of a module: the part after `@` is a number from 1, or `published`"
         );
     }
 

@@ -118,7 +118,7 @@ fn of_kind(kind: Kind, defs: &mut Map<String, Value>) -> Value {
             path["maxLength"] = json!(200);
             path
         }
-        Kind::ModuleRef => text(&format!("^{PART}(/{PART})*(@[1-9][0-9]*)?$")),
+        Kind::ModuleRef => text(&format!("^{PART}(/{PART})*(@([1-9][0-9]*|published))?$")),
         Kind::File => text(r"^(?!\.{1,2}(/|$))[^/\\\n]+(/(?!\.{1,2}(/|$))[^/\\\n]+)*$"),
         Kind::Regex => json!({ "type": ["string", "number", "boolean"], "format": "regex" }),
         Kind::Milestone => text(r"^[A-Za-z][A-Za-z0-9_]{0,30}(\[([1-9][0-9]*|\*|any)\])?\.(enrolled|deployed|ready)$"),

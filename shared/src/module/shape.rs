@@ -192,9 +192,6 @@ fn scalar(kind: Kind, key: &str, text: &str) -> Result<(), Refusal> {
         Kind::Line if text.contains('\n') => Err((format!("`{key}` takes one line"), None)),
         Kind::Line if text.is_empty() => Err((format!("`{key}` is empty"), None)),
         Kind::Path => path::check(text).map_err(|e| plain(e.to_string())),
-        Kind::ModuleRef if text.ends_with("@published") => {
-            Err((later("`@published`"), Some("name a version, as in `@3`, or none for the newest".to_owned())))
-        }
         Kind::ModuleRef => text.parse::<ModuleRef>().map(drop).map_err(|e| plain(e.to_string())),
         Kind::File => file(text).map_err(plain),
         Kind::Regex => {

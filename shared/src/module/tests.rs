@@ -212,10 +212,6 @@ fn keys_of_later_versions_are_refused_by_name() {
             "nodes: {n: {image: i, size: {exo: {type: tiny}}}}",
             "1:30: the size for one cloud `exo` is not supported by this version yet",
         ),
-        (
-            "nodes: {n: {use: i@published}}",
-            "1:18: `@published` is not supported by this version yet (name a version, as in `@3`, or none for the newest)",
-        ),
     ] {
         assert_eq!(in_application(body), [shown], "{body}");
     }
