@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use slipstream_shared::module::units;
+use slipstream_shared::{
+    disk::{DiskName, Fs},
+    module::units,
+};
 
 /// The SlipStream agent of this machine.
 #[derive(Debug, Parser)]
@@ -192,6 +195,12 @@ pub enum Command {
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
+    /// Take or release a disk of this machine; the coordinator has this run when disks come and go.
+    Disk {
+        /// What to do.
+        #[command(subcommand)]
+        command: DiskCommand,
+    },
     /// Look for contextualization data and show what each source says.
     Detect {
         /// As JSON.
@@ -200,6 +209,27 @@ pub enum Command {
         /// Look below this folder instead of `/`.
         #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
         root: PathBuf,
+    },
+}
+
+/// What can be done with a disk.
+#[derive(Debug, Subcommand)]
+pub enum DiskCommand {
+    /// Wait until a disk is there, and mount it if that is asked for: a blank one is formatted first.
+    Take {
+        /// Its name, such as `disk1`.
+        name: DiskName,
+        /// The folder to mount it on.
+        #[arg(long, value_name = "FOLDER")]
+        mount: Option<String>,
+        /// The file system of a blank one, ext4 unless said otherwise.
+        #[arg(long, value_name = "TYPE", requires = "mount")]
+        fs: Option<Fs>,
+    },
+    /// Unmount a disk wherever it is mounted.
+    Release {
+        /// Its name.
+        name: DiskName,
     },
 }
 

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod cmd;
 pub mod connect;
 pub mod context;
+pub mod disk;
 pub mod durable;
 pub mod enrol;
 pub mod exit;

@@ -1,6 +1,7 @@
 //! `slipstream module`: definitions of images, components and applications.
 
 mod catalogue;
+mod original;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     },
     Fmt(text::Fmt),
     Diff(text::Diff),
+    Import(original::Import),
+    Export(original::Export),
     /// Prints the JSON Schema of module files, for editors
     #[command(after_help = "Example:\n  slipstream module schema >module.schema.json")]
     Schema,
@@ -112,6 +115,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Check { files, server } => check(context, &files, server).await,
         Command::Fmt(command) => text::fmt(context, &command),
         Command::Diff(command) => text::diff(context, &command).await,
+        Command::Import(command) => original::import(context, &command).await,
+        Command::Export(command) => original::export(context, &command).await,
         Command::Schema => {
             context.screen.json(&schema::schema())?;
             Ok(Exit::Done)

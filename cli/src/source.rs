@@ -44,7 +44,12 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Source> {
         })?;
         contents.insert(reference.file, script);
     }
-    let text = files::inline(&written, &contents).map_err(wrong)?;
+    of(file, files::inline(&written, &contents).map_err(wrong)?)
+}
+
+/// A module file whose text is there already.
+pub(crate) fn of(file: &Path, text: String) -> anyhow::Result<Source> {
+    let wrong = |problems: Vec<Problem>| fail(Exit::Usage, places(file, problems.iter().map(place)));
     let module = Draft::read(&text).map_err(wrong)?.module;
     let needs = module.references().into_iter().map(|(_, reference)| reference.value.path.clone()).collect();
     Ok(Source { file: file.to_owned(), text, kind: module.kind(), needs, name: module.name })

@@ -8,6 +8,7 @@ pub mod brief;
 pub mod client;
 pub mod condition;
 pub mod context;
+pub mod disk;
 pub mod error_chain;
 pub mod event;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
+    disk::Disk,
     event::StepResult,
     id::{InstanceId, RunId},
     meeting::{Leader, MeetingName, Parties},
@@ -430,6 +431,9 @@ pub struct AgentPlan {
     /// The user for ssh.
     #[serde(default)]
     pub login: String,
+    /// The disks that are mounted, and made ready for that, before anything is run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Disk>,
     /// Scripts of operations whose turn it is, in order; run one at a time, after the deployment.
     ///
     /// Added before the first release, as `logs` was: [`PROTOCOL`] stayed 1.

@@ -3,14 +3,16 @@
 //! A plan stands alone: nothing in it points back into the catalogue, so a later version of a
 //! module never changes a run that is under way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    disk::DiskSpec,
     id::{InstanceId, NodeName},
     limits::Limits,
+    module::units,
     operation::{Bounds, Hook},
     parameter::ParamType,
     template::{Target, Template},
@@ -67,6 +69,9 @@ pub struct NodePlan {
     /// How large its machines are.
     #[serde(default)]
     pub size: Size,
+    /// What disks its machines have beside their root disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskSpec>,
     /// Which of its addresses `address` and `hostname` name.
     #[serde(default)]
     pub network: Network,
@@ -205,7 +210,7 @@ pub enum ReadyCheck {
 }
 
 /// Size of a machine. None: what the cloud or the image gives.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Size {
     /// Virtual processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,6 +221,24 @@ pub struct Size {
     /// Root disk in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<u64>,
+}
+
+impl Size {
+    /// This, with what `other` says instead.
+    #[must_use]
+    pub fn with(&self, other: &Size) -> Size {
+        Size { cpu: other.cpu.or(self.cpu), ram: other.ram.or(self.ram), disk: other.disk.or(self.disk) }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpu = self.cpu.map(|cpu| format!("{cpu} cpu"));
+        let ram = self.ram.map(|ram| format!("{} ram", units::in_words(ram)));
+        let disk = self.disk.map(|disk| format!("{} root disk", units::in_words(disk)));
+        let said: Vec<String> = [cpu, ram, disk].into_iter().flatten().collect();
+        f.write_str(&if said.is_empty() { "what its image gives".to_owned() } else { said.join(", ") })
+    }
 }
 
 /// Which address of a machine the others use.

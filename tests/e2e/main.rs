@@ -6,6 +6,7 @@ mod input;
 mod life;
 mod many;
 mod meetings;
+mod original;
 mod power;
 mod processes;
 mod qemu;

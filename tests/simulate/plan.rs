@@ -59,6 +59,7 @@ fn node(random: &mut Random, before: &[&str]) -> NodePlan {
         platform: None,
         login: "root".into(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Public,
         params,
         steps,

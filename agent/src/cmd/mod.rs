@@ -5,6 +5,7 @@
 
 mod boot;
 mod detect;
+mod disk;
 mod meeting;
 mod original;
 mod parameter;
@@ -94,6 +95,7 @@ fn agent(command: Command) -> End {
             Ok(()) => End::Ok,
             Err(e) => complain(End::Failed, &format!("cannot record how the script ended: {e}")),
         },
+        Command::Disk { command } => disk::run(command),
         Command::Detect { json, root } => detect::run(json, root),
     }
 }

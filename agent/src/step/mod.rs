@@ -44,6 +44,9 @@ async fn deploy(agent: &Arc<Agent>) {
     let _ = plans.wait_for(Option::is_some).await;
     let current = || plans.borrow().clone().unwrap_or_default();
     login::let_in(agent, &current());
+    if let Err(why) = mount_disks(agent, &current()).await {
+        return fail_early(agent, &current(), why);
+    }
     let mut index = 0;
     while index < current().deploy {
         let plan = current();
@@ -59,6 +62,32 @@ async fn deploy(agent: &Arc<Agent>) {
         index += 1;
     }
     ready::check(agent, &current()).await;
+}
+
+/// Mounts the disks of the machine, at each boot before anything else is run.
+async fn mount_disks(agent: &Agent, plan: &AgentPlan) -> Result<(), String> {
+    if plan.disks.is_empty() {
+        return Ok(());
+    }
+    agent.stage(Stage::Waiting, "for its disks");
+    let (system, disks) = (agent.system.clone(), plan.disks.clone());
+    let work = move || disks.iter().try_for_each(|disk| crate::disk::take(&system, disk.name, &disk.spec));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(e.to_string()))
+}
+
+/// Says that nothing can be run here: as the failure of the first step that is not over, or of the ready check.
+fn fail_early(agent: &Agent, plan: &AgentPlan, why: String) {
+    let next = (0..plan.deploy).find(|index| ended(agent, plan, *index).is_none());
+    match next.and_then(|index| Some((index, plan.steps.get(index as usize)?))) {
+        Some((index, step)) => {
+            let result = finish(agent, step, index, StepResult { cause: Some(why), ..StepResult::default() });
+            agent.stage(Stage::Failed, &format!("{}: {result}", step.step));
+        }
+        None => {
+            agent.stage(Stage::Failed, &format!("not ready: {why}"));
+            make(agent, Change::NotReady { reason: why });
+        }
+    }
 }
 
 /// How a step ends: as it did, or after it was run.

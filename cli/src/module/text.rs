@@ -119,7 +119,7 @@ pub(crate) async fn diff(context: &Context, command: &Diff) -> anyhow::Result<Ex
 }
 
 /// The text of a file that is there, else of a module of the catalogue.
-async fn text_of(context: &Context, name: &str) -> anyhow::Result<String> {
+pub(super) async fn text_of(context: &Context, name: &str) -> anyhow::Result<String> {
     let file = Path::new(name);
     if file.is_file() {
         return Ok(source::read(file)?.text);

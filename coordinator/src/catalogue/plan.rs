@@ -177,6 +177,7 @@ impl Planner<'_> {
             platform: layers.platform().map(str::to_owned),
             login: layers.login().to_owned(),
             size: layers.size(),
+            disks: layers.disks().to_vec(),
             network: layers.network(),
             params,
             steps,
@@ -187,7 +188,7 @@ impl Planner<'_> {
             instances: self.instances(chosen),
             tolerate: self.node.map_or(0, |n| n.tolerate),
             on_silent: self.node.map(|n| n.on_silent).unwrap_or_default(),
-            imported: false,
+            imported: layers.imported(),
         }
     }
 

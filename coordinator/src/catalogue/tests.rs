@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use slipstream_shared::{
     api::{ModuleAction, Page},
+    operation::Hook,
     parameter::ParamType,
     plan::{Category, KeepRunning, Network, NodePlan, Plan, Script},
 };

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use slipstream_shared::{
     context::{Context, VERSION},
+    disk::{Disk, DiskName, DiskSpec},
     id::{AttemptKey, RunId},
     plan::{Network, Size},
 };
 
-use super::{Connector, LaunchRequest, MachineState, Observed, UserData};
+use super::{CloudError, Connector, LaunchRequest, MachineState, Observed, UserData};
 
 /// A cloud under test.
 #[async_trait]
@@ -34,6 +35,9 @@ pub(super) trait Subject: Sync {
         true
     }
 
+    /// Waits until the system of a running machine has come so far that it sees disks come and go.
+    async fn booted(&self, _run: RunId, _machine: &str) {}
+
     /// How long a machine may take to run or to be gone.
     fn patience(&self) -> Duration {
         Duration::from_secs(20)
@@ -48,6 +52,8 @@ pub(super) async fn check(subject: &dyn Subject, seed: u8) {
     names_that_differ_in_case_do_not_collide(subject, RunId::new(3, [seed + 2; 10])).await;
     what_a_crash_left_is_made_again_or_removed(subject, RunId::new(4, [seed + 3; 10])).await;
     a_stopped_machine_is_the_same_when_it_is_started(subject, RunId::new(6, [seed + 5; 10])).await;
+    a_machine_that_is_off_gets_another_size(subject, RunId::new(7, [seed + 6; 10])).await;
+    disks_come_and_go_and_stay_over_a_stop(subject, RunId::new(8, [seed + 7; 10])).await;
     unknown_things_are_no_error(subject, RunId::new(5, [seed + 4; 10])).await;
 }
 
@@ -147,6 +153,82 @@ async fn a_stopped_machine_is_the_same_when_it_is_started(subject: &dyn Subject,
     release(subject, run).await;
 }
 
+async fn a_machine_that_is_off_gets_another_size(subject: &dyn Subject, run: RunId) {
+    let cloud = subject.open();
+    let machine = cloud.launch(&request(subject, run, "web.1", 1)).await.expect("launched");
+    let before = running(subject, run, &machine).await;
+    let size = Size { cpu: Some(2), ram: Some(160 << 20), disk: None };
+    if cloud.can_resize() {
+        cloud.resize(run, &machine, &size).await.expect_err("it runs");
+        assert_eq!(running(subject, run, &machine).await, before, "nothing has changed");
+    } else {
+        assert!(matches!(cloud.resize(run, &machine, &size).await, Err(CloudError::Permanent(_))));
+    }
+    if cloud.can_resize() && cloud.can_power() && subject.keeps_disks() {
+        switch(subject, run, &machine, false).await;
+        for _ in 0..2 {
+            subject.open().resize(run, &machine, &size).await.expect("resized, or so already");
+        }
+        assert!(cloud.resize(run, &machine, &Size { ram: Some(1), ..Size::default() }).await.is_err());
+        switch(subject, run, &machine, true).await;
+        let after = running(subject, run, &machine).await;
+        assert_eq!(after, Observed { size: before.size.with(&size), ..before }, "the same but for its size");
+    }
+    terminate(subject, run, &machine).await;
+    cloud.resize(run, &machine, &size).await.expect_err("gone");
+    release(subject, run).await;
+}
+
+async fn disks_come_and_go_and_stay_over_a_stop(subject: &dyn Subject, run: RunId) {
+    let cloud = subject.open();
+    let disk = |number| Disk { name: DiskName::new(number), spec: DiskSpec { size: 8 << 20, mount: None, fs: None } };
+    if !cloud.can_attach() {
+        assert!(matches!(cloud.attach(run, "any", &disk(1)).await, Err(CloudError::Permanent(_))));
+        assert!(matches!(cloud.detach(run, "any", disk(1).name).await, Err(CloudError::Permanent(_))));
+        return;
+    }
+    let with_disk = LaunchRequest { disks: vec![disk(1)], ..request(subject, run, "web.1", 1) };
+    let machine = cloud.launch(&with_disk).await.expect("launched");
+    assert_eq!(cloud.launch(&with_disk).await.as_ref(), Ok(&machine));
+    running(subject, run, &machine).await;
+    let disks = async || {
+        let found = subject.open().find(run).await.expect("found");
+        found.into_iter().flat_map(|seen| seen.disks).map(|disk| disk.to_string()).collect::<Vec<_>>()
+    };
+    let booted = tokio::time::timeout(subject.patience(), subject.booted(run, &machine));
+    booted.await.expect("booted in time");
+    for number in [2, 2, 3] {
+        subject.open().attach(run, &machine, &disk(number)).await.expect("attached, or there already");
+    }
+    assert_eq!(disks().await, ["disk1", "disk2", "disk3"]);
+    for _ in 0..2 {
+        subject.open().detach(run, &machine, disk(1).name).await.expect("detached, or gone already");
+    }
+    assert_eq!(disks().await, ["disk2", "disk3"]);
+    if cloud.can_power() && subject.keeps_disks() {
+        switch(subject, run, &machine, false).await;
+        cloud.detach(run, &machine, disk(2).name).await.expect("also of one that is off");
+        cloud.attach(run, &machine, &disk(4)).await.expect("also to one that is off");
+        switch(subject, run, &machine, true).await;
+        running(subject, run, &machine).await;
+        assert_eq!(disks().await, ["disk3", "disk4"]);
+    }
+    terminate(subject, run, &machine).await;
+    cloud.attach(run, &machine, &disk(5)).await.expect_err("gone");
+    release(subject, run).await;
+}
+
+/// Powers a machine on or off and waits until it is so.
+async fn switch(subject: &dyn Subject, run: RunId, machine: &str, on: bool) {
+    subject.open().power(run, machine, on).await.expect("accepted");
+    let wanted = if on { MachineState::Running } else { MachineState::Stopped };
+    eventually(subject, "power", async || {
+        let found = subject.open().find(run).await.expect("found");
+        found.iter().any(|seen| seen.machine == machine && seen.state == wanted).then_some(())
+    })
+    .await;
+}
+
 async fn unknown_things_are_no_error(subject: &dyn Subject, run: RunId) {
     let cloud = subject.open();
     for machine in ["", ".", "..", "../..", "/", "ss-none-web-1-1"] {
@@ -221,6 +303,7 @@ pub(super) fn request(subject: &dyn Subject, run: RunId, instance: &str, ordinal
         key,
         image: subject.image().to_owned(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Private,
         ordinal,
         user_data: UserData(context),

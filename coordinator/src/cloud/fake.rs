@@ -5,25 +5,33 @@
 //! runs in its machines: whoever listens ([`World::starts`]) plays their agents.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use slipstream_shared::id::{AttemptKey, RunId};
+use slipstream_shared::{
+    disk::DiskName,
+    id::{AttemptKey, RunId},
+    plan::Size,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{CloudEnv, CloudError, Connector, Kind, LaunchRequest, MachineState, Observed};
 use crate::seam::{Millis, Seam};
 
+mod connector;
+
 pub(super) const KIND: Kind = Kind { name: "fake", keys: &[], open };
 
 fn open(_name: &str, _table: &toml::Table, env: &CloudEnv) -> Result<Arc<dyn Connector>, CloudError> {
     Ok(World::new(env.seam.clone()).connector())
 }
+
+/// The least memory that its machines have, in bytes.
+const SMALLEST_RAM: u64 = 1 << 20;
 
 /// What happens to a launch.
 #[derive(Debug, Clone)]
@@ -93,6 +101,11 @@ struct State {
     /// Why nobody can reach it now.
     unreachable: Option<CloudError>,
     switches: VecDeque<CloudError>,
+    changes: VecDeque<(CloudError, bool)>,
+    /// How many disks anybody has made.
+    disks: u32,
+    /// It cannot do what not every cloud can.
+    plain: bool,
     machines: BTreeMap<String, Machine>,
     launched: BTreeMap<AttemptKey, u32>,
     count: u32,
@@ -104,6 +117,8 @@ struct Machine {
     number: u32,
     ordinal: u32,
     user_data: String,
+    size: Size,
+    disks: BTreeSet<DiskName>,
     visible: Millis,
     runs: Millis,
     /// Never runs, or ran once.
@@ -160,6 +175,22 @@ impl World {
         self.state().switches.push_back(error);
     }
 
+    /// Makes the next change of a machine's size or disks fail that does not yet; `done`: it is made all the same.
+    pub fn fail_change(&self, error: CloudError, done: bool) {
+        self.state().changes.push_back((error, done));
+    }
+
+    /// Makes it a cloud that can neither change sizes nor attach disks.
+    pub fn make_plain(&self) {
+        self.state().plain = true;
+    }
+
+    /// How many disks were ever made, those that came with a machine included.
+    #[must_use]
+    pub fn disks_made(&self) -> u32 {
+        self.state().disks
+    }
+
     /// Tells of every machine that begins to run from now on. There is one listener; the last one wins.
     #[must_use]
     pub fn starts(&self) -> mpsc::UnboundedReceiver<Started> {
@@ -201,6 +232,25 @@ impl World {
         if let Some(machine) = self.state().machines.remove(machine) {
             machine.ended.cancel();
         }
+    }
+
+    /// Changes a machine, unless the script says otherwise.
+    fn change(
+        &self,
+        run: RunId,
+        machine: &str,
+        change: impl FnOnce(&mut Machine, &mut u32) -> Result<(), CloudError>,
+    ) -> Result<(), CloudError> {
+        let mut state = self.state();
+        let fault = state.changes.pop_front();
+        if let Some(error) = state.unreachable.clone().or(fault.clone().filter(|(_, done)| !done).map(|(e, _)| e)) {
+            return Err(error);
+        }
+        let State { machines, disks, .. } = &mut *state;
+        let found = machines.get_mut(machine).filter(|found| found.key.run == run && found.gone.is_none());
+        let found = found.ok_or_else(|| CloudError::Permanent(format!("there is no machine {machine}")))?;
+        change(found, disks)?;
+        fault.map_or(Ok(()), |(error, _)| Err(error))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -258,12 +308,15 @@ impl State {
             number: self.count,
             ordinal: request.ordinal,
             user_data,
+            size: request.size.clone(),
+            disks: request.disks.iter().map(|disk| disk.name).collect(),
             visible: now,
             runs: now + millis(self.habits.boot),
             halted: None,
             gone: None,
             ended: CancellationToken::new(),
         };
+        self.disks += u32::try_from(machine.disks.len()).unwrap_or(u32::MAX);
         self.machines.insert(name.clone(), machine);
         Ok((name, true))
     }
@@ -305,121 +358,9 @@ impl Machine {
             private: has_address.then(|| self.private()),
             ssh: None,
             state,
+            size: self.size.clone(),
+            disks: self.disks.clone(),
         }
-    }
-}
-
-#[async_trait]
-impl Connector for World {
-    fn kind(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn coordinator_hosts(&self) -> Vec<String> {
-        vec!["127.0.0.1".to_owned()]
-    }
-
-    async fn validate(&self, _image: Option<&str>) -> Result<(), CloudError> {
-        self.state().refusals.pop_front().map_or(Ok(()), Err)
-    }
-
-    async fn launch(&self, request: &LaunchRequest) -> Result<String, CloudError> {
-        let (now, mut state) = (self.seam.now(), self.state());
-        state.bury(now);
-        if let Some(error) = &state.unreachable {
-            return Err(error.clone());
-        }
-        let fault = state.launches.pop_front();
-        match &fault {
-            Some(Fault::Refuse(error)) => {
-                *state.launched.entry(request.key.clone()).or_default() += 1;
-                return Err(error.clone());
-            }
-            Some(Fault::LoseRequest) => return Err(CloudError::Ambiguous("connection reset".to_owned())),
-            _ => {}
-        }
-        let (name, new) = state.make(request, now)?;
-        let boot = state.habits.boot;
-        if let Some(machine) = state.machines.get_mut(&name).filter(|_| new) {
-            match &fault {
-                Some(Fault::Hide(delay)) => machine.visible = now + millis(*delay),
-                Some(Fault::NeverRun(why)) => machine.halted = Some(MachineState::Failed(why.clone())),
-                _ => {}
-            }
-        }
-        drop(state);
-        if new {
-            self.begin(name.clone(), boot);
-        }
-        match fault {
-            Some(Fault::LoseAnswer) => Err(CloudError::Ambiguous("connection reset".to_owned())),
-            _ => Ok(name),
-        }
-    }
-
-    async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError> {
-        let (now, mut state) = (self.seam.now(), self.state());
-        state.bury(now);
-        state.asked += 1;
-        if let Some(error) = state.unreachable.clone().or_else(|| state.finds.pop_front()) {
-            return Err(error);
-        }
-        let seen = state.machines.iter().filter(|(_, machine)| machine.key.run == run && machine.visible <= now);
-        Ok(seen.map(|(name, machine)| machine.observe(name, now)).collect())
-    }
-
-    async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError> {
-        let (now, mut state) = (self.seam.now(), self.state());
-        if let Some(error) = state.unreachable.clone().or_else(|| state.terminations.pop_front()) {
-            return Err(error);
-        }
-        let gone = now + millis(state.habits.linger);
-        if let Some(machine) = state.machines.get_mut(machine).filter(|machine| machine.key.run == run) {
-            machine.gone.get_or_insert(gone);
-            machine.ended.cancel();
-        }
-        state.bury(now);
-        Ok(())
-    }
-
-    fn can_power(&self) -> bool {
-        true
-    }
-
-    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
-        let (now, mut state) = (self.seam.now(), self.state());
-        if let Some(error) = state.switches.pop_front() {
-            return Err(error);
-        }
-        let boot = state.habits.boot;
-        let found = state.machines.get_mut(machine).filter(|found| found.key.run == run && found.gone.is_none());
-        let Some(found) = found else {
-            return Err(CloudError::Permanent(format!("there is no machine {machine}")));
-        };
-        match (on, found.halted.is_some()) {
-            (false, false) => {
-                found.halted = Some(MachineState::Stopped);
-                found.ended.cancel();
-            }
-            (true, true) => {
-                (found.halted, found.ended) = (None, CancellationToken::new());
-                found.runs = now + millis(boot);
-                drop(state);
-                self.begin(machine.to_owned(), boot);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn release(&self, _run: RunId) -> Result<(), CloudError> {
-        self.state().unreachable.clone().map_or(Ok(()), Err)
-    }
-
-    async fn console(&self, run: RunId, machine: &str) -> Result<Option<String>, CloudError> {
-        let state = self.state();
-        let found = state.machines.get(machine).filter(|machine| machine.key.run == run);
-        Ok(found.map(|found| format!("{machine} of {} says nothing\n", found.key.instance)))
     }
 }
 

@@ -11,10 +11,11 @@ mod process;
 mod qemu;
 mod settings;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use async_trait::async_trait;
 use slipstream_shared::{
+    disk::{Disk, DiskName},
     id::{AttemptKey, RunId},
     plan::{Network, Size},
 };
@@ -61,7 +62,7 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// was terminated.
     async fn find(&self, run: RunId) -> Result<Vec<Observed>, CloudError>;
 
-    /// Removes a machine with all that came with it. One that is already gone is a success. When this
+    /// Removes a machine with all that came with it, its disks included. One that is already gone is a success. When this
     /// returns, the machine may still be on its way out: [`Connector::find`] tells.
     async fn terminate(&self, run: RunId, machine: &str) -> Result<(), CloudError>;
 
@@ -74,6 +75,35 @@ pub trait Connector: fmt::Debug + Send + Sync {
     /// success. When this returns, it may still be on its way: [`Connector::find`] tells.
     async fn power(&self, _run: RunId, machine: &str, _on: bool) -> Result<(), CloudError> {
         Err(CloudError::Permanent(format!("a cloud of kind `{}` cannot stop and start {machine}", self.kind())))
+    }
+
+    /// Whether the size of its machines can be changed while they are powered off: [`Connector::resize`].
+    fn can_resize(&self) -> bool {
+        false
+    }
+
+    /// Gives a machine that is powered off another size, of which it has what is said; the rest stays. One that
+    /// has it already is a success. After an error it has the size that it had.
+    async fn resize(&self, _run: RunId, machine: &str, _size: &Size) -> Result<(), CloudError> {
+        Err(CloudError::Permanent(format!("a cloud of kind `{}` cannot change the size of {machine}", self.kind())))
+    }
+
+    /// Whether its machines can have disks beside their root disk, from their launch on and later:
+    /// [`Connector::attach`], [`Connector::detach`].
+    fn can_attach(&self) -> bool {
+        false
+    }
+
+    /// Makes a blank disk and gives it to a machine, whether that runs or not. In the machine its serial number
+    /// is its name. One that the machine has already is a success, and is not changed.
+    async fn attach(&self, _run: RunId, machine: &str, _disk: &Disk) -> Result<(), CloudError> {
+        Err(CloudError::Permanent(format!("a cloud of kind `{}` cannot give disks to {machine}", self.kind())))
+    }
+
+    /// Takes a disk from a machine, whether that runs or not, and then removes it with all that is on it. One
+    /// that the machine has not is a success.
+    async fn detach(&self, _run: RunId, machine: &str, _disk: DiskName) -> Result<(), CloudError> {
+        Err(CloudError::Permanent(format!("a cloud of kind `{}` cannot take disks from {machine}", self.kind())))
     }
 
     /// Removes what the machines of a run shared (networks, groups). Called when no machine is left;
@@ -95,6 +125,8 @@ pub struct LaunchRequest {
     pub image: String,
     /// How large.
     pub size: Size,
+    /// Its disks beside the root disk, all of them blank.
+    pub disks: Vec<Disk>,
     /// Which network its address is for.
     pub network: Network,
     /// The number of the instance within the run, from 1: the n-th machine gets the n-th private address.
@@ -128,6 +160,10 @@ pub struct Observed {
     pub private: Option<String>,
     /// `host:port` where its ssh server is reached from outside, where that is not `public:22`.
     pub ssh: Option<String>,
+    /// How large it was made, as far as that was said.
+    pub size: Size,
+    /// Its disks beside the root disk.
+    pub disks: BTreeSet<DiskName>,
 }
 
 /// What a machine does, as its cloud sees it. Running is not ready: that the agent says.

@@ -8,7 +8,7 @@
 //! terminated. Agents are no part of the coordinator's process group: they survive it and Ctrl-C.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt as _,
@@ -162,7 +162,8 @@ fn claim(request: &LaunchRequest, folders: &Folders, addresses: &Addresses) -> R
     let used = addresses.get_or_insert_default();
     let private = address(&format!("{}/{}", request.key.run, request.name), used);
     let (key, image) = (request.key.clone(), request.image.clone());
-    let record = Record { key, image, digest: None, private, ssh_port: None, size: request.size.clone() };
+    let record =
+        Record { key, image, digest: None, private, ssh_port: None, size: request.size.clone(), disks: vec![] };
     let machine = folders.claim(&request.name, record, |dir| {
         let file = dir.join(USER_DATA);
         write_atomic(&file, user_data.as_bytes()).map_err(|e| failed("write", &file, &e))
@@ -221,8 +222,16 @@ fn observe(machine: Machine, life: Life) -> Observed {
         Life::Ended => MachineState::Failed(format!("the agent has ended; {}", last_words(&machine.dir.join(LOG)))),
     };
     let address = Some(machine.record.private.to_string());
-    let (key, private) = (machine.record.key, address.clone());
-    Observed { machine: machine.name, key, state, public: address, private, ssh: None }
+    Observed {
+        machine: machine.name,
+        key: machine.record.key,
+        state,
+        public: address.clone(),
+        private: address,
+        ssh: None,
+        size: machine.record.size,
+        disks: BTreeSet::new(),
+    }
 }
 
 /// A loopback address that follows from the name, unless another machine has it. Never in 127.0.0.0/16,

@@ -8,6 +8,7 @@
 //! Not bridges and taps, because those need root.
 
 mod accel;
+mod disks;
 mod image;
 mod monitor;
 mod seed;
@@ -23,7 +24,12 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use slipstream_shared::{context::Context, id::RunId};
+use slipstream_shared::{
+    context::Context,
+    disk::{Disk, DiskName},
+    id::RunId,
+    plan::Size,
+};
 
 use self::{accel::Accel, image::Image, start::Start, switch::Switches};
 use super::{
@@ -42,6 +48,8 @@ const PIDFILE: &str = "pid";
 const QMP: &str = "qmp.sock";
 /// QEMU ends at once when asked: what its guest still does does not matter.
 const GRACE: Duration = Duration::from_secs(3);
+/// The most processors that its board takes.
+const MOST_CPUS: u32 = 255;
 /// How long a guest has to power off by itself.
 const POWER_OFF: Duration = Duration::from_secs(60);
 /// What the user network's address of this host is to a guest.
@@ -157,6 +165,47 @@ impl Connector for QemuCloud {
         self.start_again(run, found).await
     }
 
+    fn can_resize(&self) -> bool {
+        true
+    }
+
+    async fn resize(&self, run: RunId, machine: &str, size: &Size) -> Result<(), CloudError> {
+        let (mut found, life) = self.there(run, machine).await?;
+        if life != Life::Ended {
+            return Err(CloudError::Transient(format!("{machine} runs: power it off first")));
+        }
+        let size = found.record.size.with(size);
+        if size.cpu.is_some_and(|cpus| cpus > MOST_CPUS) {
+            return Err(CloudError::Permanent(format!("QEMU's board has at most {MOST_CPUS} processors")));
+        }
+        let images = self.images.clone();
+        blocking(move || {
+            Image::find(&images, &found.record.image)?.memory(&size)?;
+            found.record.size = size;
+            found.save()
+        })
+        .await
+    }
+
+    fn can_attach(&self) -> bool {
+        true
+    }
+
+    async fn attach(&self, run: RunId, machine: &str, disk: &Disk) -> Result<(), CloudError> {
+        let (mut found, life) = self.there(run, machine).await?;
+        let (name, disk) = (disk.name, disk.clone());
+        let found = blocking(move || disks::add(&mut found, &disk).map(|()| found)).await?;
+        if life == Life::Ended { Ok(()) } else { disks::plug(&found, name).await }
+    }
+
+    async fn detach(&self, run: RunId, machine: &str, disk: DiskName) -> Result<(), CloudError> {
+        let (mut found, life) = self.there(run, machine).await?;
+        if life != Life::Ended {
+            disks::unplug(&found, disk).await?;
+        }
+        blocking(move || disks::remove(&mut found, disk)).await
+    }
+
     async fn release(&self, run: RunId) -> Result<(), CloudError> {
         self.switches.stop_unused(&self.host, run).await?;
         self.host.release(run).await
@@ -171,6 +220,13 @@ impl Connector for QemuCloud {
 }
 
 impl QemuCloud {
+    /// A machine that is there to be changed, and what it does.
+    async fn there(&self, run: RunId, name: &str) -> Result<(Machine, Life), CloudError> {
+        let found = self.host.find(run).await?.into_iter().find(|(machine, _)| machine.name == name);
+        let found = found.filter(|(_, life)| *life != Life::Terminating);
+        found.ok_or_else(|| CloudError::Permanent(format!("there is no machine {name}")))
+    }
+
     /// Starts the QEMU of a machine that has run before, on the disk it has.
     async fn start_again(&self, run: RunId, machine: Machine) -> Result<(), CloudError> {
         let (images, wanted) = (self.images.clone(), machine.record.image.clone());
@@ -215,6 +271,7 @@ fn claim(
         private,
         ssh_port: Some(free_port()?),
         size: request.size.clone(),
+        disks: disks::place(&request.disks)?,
     };
     let meta_data = format!(
         "instance-id: {}-{}-{}\nlocal-hostname: {}\n",
@@ -223,7 +280,8 @@ fn claim(
     folders.claim(&request.name, record, |dir| {
         let file = dir.join(SEED);
         let image = seed::make(&[("user-data", &user_data), ("meta-data", &meta_data)]);
-        image.and_then(|image| write_atomic(&file, &image)).map_err(|e| failed("write", &file, &e))
+        image.and_then(|image| write_atomic(&file, &image)).map_err(|e| failed("write", &file, &e))?;
+        request.disks.iter().try_for_each(|disk| disks::make(dir, disk))
     })
 }
 
@@ -246,6 +304,8 @@ async fn observe(machine: Machine, life: Life) -> Observed {
         public: None,
         private: Some(machine.record.private.to_string()),
         ssh: machine.record.ssh_port.map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST)),
+        size: machine.record.size,
+        disks: machine.record.disks.iter().map(|placed| placed.disk.name).collect(),
     }
 }
 

@@ -117,11 +117,13 @@ impl Actor {
         let connector = Arc::clone(self.world.clouds.get(&node.cloud)?);
         let key = self.run.attempt_key(id, instance.attempt);
         let context = context(&self.world, &key, &connector.coordinator_hosts(), self.run.shown(instance.since));
+        let (size, disks) = self.run.to_launch(id);
         let request = LaunchRequest {
             name: key.machine_name(),
             key,
             image: node.image.clone(),
-            size: node.size.clone(),
+            size,
+            disks,
             network: node.network,
             ordinal: instance.ordinal,
             user_data: UserData(context),

@@ -26,6 +26,7 @@ mod secrets;
 mod silence;
 mod snapshot;
 mod token;
+mod vertical;
 mod waiters;
 mod watch;
 
@@ -231,6 +232,7 @@ impl Runs {
                 return Err(RunError::UnknownCloud { name: node.cloud.clone(), known: known.join(", ") });
             }
         }
+        vertical::disks_are_possible(&self.world, &plan)?;
         self.validate(&plan).await?;
         let record = Record {
             seq: 1,

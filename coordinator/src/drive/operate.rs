@@ -15,6 +15,7 @@ use super::{
     RunError,
     actor::{Actor, Turn},
     handle::{Message, RunHandle},
+    vertical::disks_are_possible,
 };
 
 impl RunHandle {
@@ -87,6 +88,7 @@ impl Actor {
         let events = self.run.start_operation(asked)?;
         if let Asked::Update { plan: Some(plan), .. } = asked {
             self.clouds_are_there(plan)?;
+            disks_are_possible(&self.world, plan)?;
         }
         for event in &events {
             if let Event::OperationStarted { touch, .. } = event {

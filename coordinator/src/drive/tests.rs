@@ -11,6 +11,7 @@ mod scale;
 mod silence;
 mod site;
 mod update;
+mod vertical;
 
 use std::time::Duration;
 
@@ -429,6 +430,7 @@ async fn a_run_ends_although_a_launch_has_reached_the_cloud_twice() {
         key: started.key.clone(),
         image: "any".into(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Public,
         ordinal: 1,
         user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),

@@ -41,6 +41,7 @@ impl Run {
             platform: node.platform.clone(),
             ssh_keys: if own_machine { self.ssh_keys.clone() } else { vec![] },
             login: node.login.clone(),
+            disks: if own_machine { self.mounted(id) } else { vec![] },
             tasks: self.agent_tasks(id),
             held: self.held_from(id),
             names: self.tasks.get(id).into_iter().flatten().map(|t| (t.index, t.work.name().to_owned())).collect(),

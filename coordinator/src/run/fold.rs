@@ -14,7 +14,8 @@ use slipstream_shared::{
 };
 
 use super::{
-    Instance, Machine, Run, StepState, Stored, any, barrier, lead, lease::Lease, refusal, request, value::Leaf,
+    Instance, Machine, Run, StepState, Stored, any, barrier, hardware::Hardware, lead, lease::Lease, refusal, request,
+    value::Leaf,
 };
 use crate::seam::{Millis, time_of};
 
@@ -195,14 +196,25 @@ impl Run {
     }
 
     fn apply_to_instance(&mut self, id: &InstanceId, event: &Event, at: Millis, op: Option<u64>) -> Vec<Leaf> {
+        let node = self.plan.nodes.get(&id.node).or_else(|| self.retired.get(&id.node));
         let Some(instance) = self.instances.get_mut(id) else { return vec![] };
         let values =
             |names: &[&str]| -> Vec<Leaf> { names.iter().map(|n| Leaf::Value(Key::instance(id, n))).collect() };
         match event {
             Event::LaunchIntended { attempt, .. } => {
                 let (joining, replacing, powered) = (instance.joining, instance.replacing, instance.powered);
-                *instance =
-                    Instance { attempt: *attempt, joining, replacing, powered, ..planned(instance.ordinal, at) };
+                let mut hardware = std::mem::take(&mut instance.hardware);
+                if let Some(node) = node {
+                    hardware = hardware.launched(node);
+                }
+                *instance = Instance {
+                    attempt: *attempt,
+                    joining,
+                    replacing,
+                    powered,
+                    hardware,
+                    ..planned(instance.ordinal, at)
+                };
                 instance.machine = Machine::Intended;
                 computed_of(id)
             }
@@ -361,5 +373,6 @@ pub(super) fn planned(ordinal: u32, at: Millis) -> Instance {
         reached: at,
         abort: None,
         replacing: false,
+        hardware: Hardware::default(),
     }
 }

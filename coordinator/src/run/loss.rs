@@ -96,6 +96,7 @@ impl Run {
             // What an operation wants of it, it still wants.
             joining: instance.joining,
             powered: instance.powered,
+            hardware: std::mem::take(&mut instance.hardware),
             ..super::fold::planned(instance.ordinal, at)
         };
         self.void_tasks(id, at);

@@ -15,6 +15,7 @@ pub mod ending;
 pub mod executed;
 pub mod expand;
 pub mod fold;
+pub mod hardware;
 pub mod health;
 pub mod lead;
 pub mod lease;
@@ -51,7 +52,10 @@ use slipstream_shared::{
     state::{Failure, RunState},
 };
 
-use self::{any::Chosen, lease::Lease, operation::Operation, request::Requested, secret::Vault, tasks::TaskState};
+use self::{
+    any::Chosen, hardware::Hardware, lease::Lease, operation::Operation, request::Requested, secret::Vault,
+    tasks::TaskState,
+};
 use crate::seam::Millis;
 
 /// Everything known of a run.
@@ -240,6 +244,9 @@ pub struct Instance {
     /// Its machine is lost and another one will be launched in its place.
     #[serde(default)]
     pub replacing: bool,
+    /// What its machine has.
+    #[serde(default)]
+    pub hardware: Hardware,
 }
 
 /// What the machine of an instance does.

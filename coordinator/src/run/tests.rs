@@ -56,6 +56,7 @@ fn node(count: u32, params: &[(&str, Option<&str>)]) -> NodePlan {
         platform: None,
         login: "root".into(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Public,
         params: params.iter().map(param).collect(),
         steps: vec![step("install"), step("deploy")],

@@ -120,8 +120,8 @@ impl Run {
             if old.count != new.count {
                 notes.push(format!("{node}: {} instances instead of {}", new.count, old.count));
             }
-            if (&old.image, &old.size, &old.cloud) != (&new.image, &new.size, &new.cloud) {
-                notes.push(format!("{node}: another image, size or cloud, for instances that come from now on"));
+            if (&old.image, &old.size, &old.disks, &old.cloud) != (&new.image, &new.size, &new.disks, &new.cloud) {
+                notes.push(format!("{node}: another image, size, disks or cloud, for instances that come from now on"));
             }
         }
         notes

@@ -16,6 +16,7 @@ use super::{
     units,
 };
 use crate::{
+    disk::{DiskSpec, MOST_DISKS},
     operation::Hook,
     plan::{KeepRunning, Need, NeedMilestone, Network, ReadyCheck, Size},
     predefined::{self, Level},
@@ -24,9 +25,6 @@ use crate::{
 
 /// Seconds a ready check is tried, and between two tries, unless the module says otherwise.
 const READY: (u64, u64) = (300, 2);
-
-/// The hooks that this version acts on.
-const HOOKS: [Hook; 3] = [Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove];
 
 /// The table for the kind of module that the tree says it is.
 pub(super) fn table_of(root: &Tree) -> &'static Table {
@@ -86,6 +84,7 @@ fn component(tree: &Tree, path: &str, table: &'static Table, problems: &mut Prob
         platform: text(tree, "platform"),
         login: text(tree, "login"),
         size: size(tree.get("size")),
+        disks: tree.get("disks").map(|list| disks(list, &join(path, "disks"), problems)),
         network: network(tree),
         params,
         pre_install: script(tree, path, "pre_install", problems),
@@ -93,10 +92,11 @@ fn component(tree: &Tree, path: &str, table: &'static Table, problems: &mut Prob
         install: script(tree, path, "install", problems),
         deploy: script(tree, path, "deploy", problems),
         report: script(tree, path, "report", problems),
-        hooks: HOOKS.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
+        hooks: Hook::ALL.into_iter().filter_map(|h| Some((h, script(tree, path, h.name(), problems)?))).collect(),
         ready: ready(tree.get("ready"), &join(path, "ready"), problems),
         env: templates(tree.get("env")),
         needs: tree.get("needs").map(Tree::items).unwrap_or_default().iter().filter_map(need).collect(),
+        imported: text(tree, "imported").as_deref() == Some("true"),
         hidden: hides(path, table, problems),
     }
 }
@@ -292,6 +292,26 @@ fn size(tree: Option<&Tree>) -> Size {
     let bytes = |key| tree.and_then(|t| text(t, key)).and_then(|t| units::size(&t).ok());
     let cpu = tree.and_then(|t| text(t, "cpu")).and_then(|t| t.parse().ok());
     Size { cpu, ram: bytes("ram"), disk: bytes("disk") }
+}
+
+fn disks(list: &Tree, path: &str, problems: &mut Problems) -> Vec<DiskSpec> {
+    let mut disks: Vec<DiskSpec> = Vec::new();
+    for (place, tree) in list.items().iter().enumerate() {
+        let path = format!("{path}[{place}]");
+        let Some(size) = text(tree, "size").and_then(|t| units::size(&t).ok()) else { continue };
+        let disk = DiskSpec { size, mount: text(tree, "mount"), fs: word(tree, "fs") };
+        let twice = disk.mount.as_ref().filter(|mount| disks.iter().any(|other| other.mount.as_ref() == Some(*mount)));
+        if let Err(reason) = disk.check() {
+            problems.add(tree.at, &path, reason, None);
+        } else if let Some(mount) = twice {
+            problems.add(tree.at, &path, format!("another disk is mounted on `{mount}`"), None);
+        }
+        disks.push(disk);
+    }
+    if disks.len() > MOST_DISKS {
+        problems.add(list.at, path, format!("a machine has at most {MOST_DISKS} disks, not {}", disks.len()), None);
+    }
+    disks
 }
 
 fn network(tree: &Tree) -> Option<Network> {

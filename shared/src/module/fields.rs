@@ -5,6 +5,7 @@
 //! that this version does not act on is [`Support::Later`]: it is refused by name, never skipped.
 
 use super::params::{MOST_GENERATED, TYPES};
+use crate::disk::Fs;
 
 /// Whether this version acts on a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,6 +251,13 @@ static PARENT: [Field; 1] = [now("image", Kind::ModuleRef, "the image or compone
     .must()
     .like("images/debian-12")];
 
+static IMPORTED: [Field; 1] = [now(
+    "imported",
+    Kind::Boolean,
+    "its scripts come from SlipStream by SixSq, and may set values of other instances as they could there",
+)
+.or("false")];
+
 static NODE_PARENT: [Field; 2] = [
     now("use", Kind::ModuleRef, "the component its instances are").was("imageUri").like("components/mariadb@3"),
     now("image", Kind::ModuleRef, "the image or component it builds on").was("moduleReferenceUri"),
@@ -277,8 +285,12 @@ static WORK: [Field; 17] = [
         .like("haproxy-reload"),
     now("pre_remove", SCRIPT, "script of an instance before it goes")
         .like("{ run: apachectl graceful-stop, within: 30s }"),
-    later("pre_scale", "script before its size or disks change").was("prescale"),
-    later("post_scale", "script after its size or disks have changed").was("postscale"),
+    now("pre_scale", SCRIPT, "script of an instance before its size or disks change")
+        .was("prescale")
+        .like("systemctl stop app"),
+    now("post_scale", SCRIPT, "script of an instance after its size or disks have changed")
+        .was("postscale")
+        .like("systemctl start app"),
     later("on_change", "step to run again when a value moves"),
     now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default")
         .like("{ port: { type: port, default: 3306 } }"),
@@ -292,7 +304,9 @@ static WORK: [Field; 17] = [
     .like("{ DB: \"${mysql.address}:${mysql.port}\" }"),
     now("needs", Kind::List(&Kind::Milestone), "milestones of other nodes that `deploy` waits for")
         .like("[ mysql.ready ]"),
-    later("disks", "further disks").was("extra.disk.volatile"),
+    now("disks", Kind::List(&Kind::Fields(&DISK)), "further disks of each instance")
+        .was("extra.disk.volatile")
+        .like("[ { size: 20GiB, mount: /var/lib/mysql } ]"),
     later("firewall", "which ports are open to whom"),
 ];
 
@@ -343,8 +357,12 @@ pub static PROJECT: Table = Table { what: "a project", groups: &[&HEADER], one_o
 pub static IMAGE: Table =
     Table { what: "an image", groups: &[&HEADER, &INPUTS, &IMAGE_ONLY, &MACHINE], one_of: &[], others: None };
 /// A component.
-pub static COMPONENT: Table =
-    Table { what: "a component", groups: &[&HEADER, &INPUTS, &PARENT, &MACHINE, &WORK], one_of: &[], others: None };
+pub static COMPONENT: Table = Table {
+    what: "a component",
+    groups: &[&HEADER, &IMPORTED, &INPUTS, &PARENT, &MACHINE, &WORK],
+    one_of: &[],
+    others: None,
+};
 /// An application.
 pub static APPLICATION: Table =
     Table { what: "an application", groups: &[&HEADER, &INPUTS, &APPLICATION_ONLY], one_of: &[], others: None };
@@ -409,6 +427,18 @@ pub static SIZE: Table = Table {
     ]],
     one_of: &[],
     others: Some("the size for one cloud"),
+};
+
+/// A disk beside the root disk.
+static DISK: Table = Table {
+    what: "a disk",
+    groups: &[&[
+        now("size", Kind::Size, "how large it is").must(),
+        now("mount", Kind::Line, "the folder it is mounted on before the scripts run").like("/var/lib/mysql"),
+        now("fs", Kind::Words(&Fs::NAMES, &[]), "the file system of a blank disk that is mounted").or("ext4"),
+    ]],
+    one_of: &[],
+    others: None,
 };
 
 static SCRIPT_MAP: Table = Table {

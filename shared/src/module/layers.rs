@@ -13,6 +13,7 @@ use super::{
     problem::Position,
 };
 use crate::{
+    disk::DiskSpec,
     parameter::ParamType,
     plan::{Need, Network, ReadyCheck, Size},
     template::{Owner, Template},
@@ -192,6 +193,12 @@ impl<'a> Layers<'a> {
         self.nearest(|c| c.login.as_deref()).unwrap_or("root")
     }
 
+    /// True where scripts of some layer come from SlipStream by SixSq.
+    #[must_use]
+    pub fn imported(&self) -> bool {
+        self.layers.iter().any(|l| l.component.imported)
+    }
+
     /// The family of the operating system.
     #[must_use]
     pub fn platform(&self) -> Option<&'a str> {
@@ -202,6 +209,12 @@ impl<'a> Layers<'a> {
     #[must_use]
     pub fn network(&self) -> Network {
         self.nearest(|c| c.network).unwrap_or_default()
+    }
+
+    /// The disks of its machines beside the root disk: those of the nearest that says so.
+    #[must_use]
+    pub fn disks(&self) -> &'a [DiskSpec] {
+        self.nearest(|c| c.disks.as_deref()).unwrap_or_default()
     }
 
     /// How large its machines are.

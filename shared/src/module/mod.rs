@@ -21,6 +21,7 @@ pub mod fmt;
 pub mod layers;
 pub mod model;
 pub mod near;
+pub mod original;
 pub mod params;
 pub mod path;
 pub mod problem;

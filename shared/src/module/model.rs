@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{params::ParamDecl, path::ModuleRef, problem::Position};
 use crate::{
+    disk::DiskSpec,
     id::NodeName,
     operation::Hook,
     plan::{KeepRunning, Need, Network, OnFailure, OnSilent, Size, Start},
@@ -106,6 +107,8 @@ pub struct Component {
     pub login: Option<String>,
     /// How large its machines are; what it leaves open its parent says.
     pub size: Size,
+    /// What disks they have beside the root disk.
+    pub disks: Option<Vec<DiskSpec>>,
     /// Which address the others use.
     pub network: Option<Network>,
     /// Inputs and outputs.
@@ -128,6 +131,8 @@ pub struct Component {
     pub env: BTreeMap<String, Spanned<Template>>,
     /// Milestones that `deploy` waits for.
     pub needs: Vec<Spanned<Need>>,
+    /// Its scripts come from SlipStream by SixSq.
+    pub imported: bool,
     /// A mistake hides what else it declares: names that are not found may be there.
     pub(super) hidden: bool,
 }

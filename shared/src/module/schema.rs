@@ -104,6 +104,11 @@ fn text(pattern: &str) -> Value {
     json!({ "type": ["string", "number", "boolean"], "pattern": pattern })
 }
 
+/// Text that never looks like a number.
+fn string(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern })
+}
+
 fn of_kind(kind: Kind, defs: &mut Map<String, Value>) -> Value {
     match kind {
         Kind::Text | Kind::Template => json!({ "type": ["string", "number", "boolean"] }),
@@ -123,8 +128,8 @@ fn of_kind(kind: Kind, defs: &mut Map<String, Value>) -> Value {
         Kind::Regex => json!({ "type": ["string", "number", "boolean"], "format": "regex" }),
         Kind::Milestone => text(r"^[A-Za-z][A-Za-z0-9_]{0,30}(\[([1-9][0-9]*|\*|any)\])?\.(enrolled|deployed|ready)$"),
         Kind::Boolean => json!({ "enum": [true, false, "true", "false"] }),
-        Kind::Size => text(r"^0*[1-9][0-9]*\s*([KMGT]iB|[kMGT]?B)$"),
-        Kind::Duration => text(r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"),
+        Kind::Size => string(r"^0*[1-9][0-9]*\s*([KMGT]iB|[kMGT]?B)$"),
+        Kind::Duration => string(r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"),
         Kind::Whole(min, max) if min == max => json!({ "enum": [min, min.to_string()] }),
         Kind::Whole(min, max) => {
             json!({ "type": ["integer", "string"], "minimum": min, "maximum": max, "pattern": r"^\+?[0-9]+$" })

@@ -4,6 +4,8 @@ mod references;
 
 use super::*;
 use crate::{
+    disk::Fs,
+    operation::Hook,
     parameter::ParamType,
     plan::{KeepRunning, NeedMilestone, Network},
 };
@@ -202,7 +204,7 @@ fn the_head_of_a_file_is_checked() {
 
 #[test]
 fn keys_of_later_versions_are_refused_by_name() {
-    for key in ["disks", "firewall", "pre_scale", "post_scale", "on_change"] {
+    for key in ["firewall", "on_change"] {
         let found = in_application(&format!("nodes:\n  n:\n    image: i\n    {key}: {{ whatever: [1] }}"));
         assert_eq!(found, [format!("4:5: `{key}` is not supported by this version yet")]);
     }
@@ -215,6 +217,32 @@ fn keys_of_later_versions_are_refused_by_name() {
     ] {
         assert_eq!(in_application(body), [shown], "{body}");
     }
+}
+
+#[test]
+fn disks_are_checked_where_they_are_written() {
+    let read = component(
+        "slipstream: 1\nkind: component\nname: a\nimage: i\npre_scale: stop\npost_scale: {run: go, within: 1m}\n\
+         disks: [{size: 20GiB, mount: /data, fs: xfs}, {size: 5GB}]",
+    );
+    let disks = read.disks.expect("declared");
+    assert_eq!((disks[0].size, disks[0].mount.as_deref(), disks[0].fs), (20 << 30, Some("/data"), Some(Fs::Xfs)));
+    assert_eq!((disks[1].size, disks[1].mount.as_deref(), disks.len()), (5_000_000_000, None, 2));
+    assert_eq!(read.hooks.keys().collect::<Vec<_>>(), [&Hook::PreScale, &Hook::PostScale]);
+    assert_eq!(component("slipstream: 1\nkind: component\nname: a\nimage: i").disks, None);
+    for (body, shown) in [
+        ("{mount: /data}", "1:9: the key `size` is missing (how large it is)"),
+        ("{size: 20}", "1:16: `20` is not a size (a whole number and a unit, as in `512MiB` or `20GB`)"),
+        ("{size: 1KiB}", "1:9: a disk has 4 MiB to 1024 TiB, not 1 KiB"),
+        ("{size: 1GiB, fs: ext4}", "1:9: `fs` is for a disk with a `mount`"),
+        ("{size: 1GiB, mount: /data, fs: xsf}", "1:40: `xsf` is not a value of `fs` (did you mean `xfs`?)"),
+        ("{size: 1GiB, mount: /dev}", "1:9: a disk cannot be mounted on `/dev`: `/dev` belongs to the system"),
+        ("{size: 1GiB, mount: /a}, {size: 2GiB, mount: /a}", "1:34: another disk is mounted on `/a`"),
+    ] {
+        assert_eq!(in_component(&format!("disks: [{body}]")), [shown], "{body}");
+    }
+    let many = vec!["{size: 1GiB}"; 17].join(", ");
+    assert_eq!(in_component(&format!("disks: [{many}]")), ["1:8: a machine has at most 16 disks, not 17"]);
 }
 
 /// The example of the format's description, with all that it has and this version does not.
@@ -260,7 +288,7 @@ outputs:
 policy: { on_failure: keep, timeout: 20m, lease: 8h }
 "#;
     let later = |(place, what)| format!("{place}: `{what}` is not supported by this version yet");
-    let expected = [("13:5", "disks"), ("14:5", "firewall"), ("26:5", "firewall"), ("33:5", "on_change")];
+    let expected = [("14:5", "firewall"), ("26:5", "firewall"), ("33:5", "on_change")];
     assert_eq!(problems(source), expected.map(later));
 }
 

@@ -48,6 +48,14 @@ pub fn duration(text: &str) -> Result<u64, String> {
     if (1..=366 * 86_400).contains(&seconds) { Ok(seconds) } else { Err(fail()) }
 }
 
+/// Bytes as people say them: in the largest unit that leaves no fraction.
+#[must_use]
+pub fn in_words(bytes: u64) -> String {
+    let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let fits = units.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    fits.map_or_else(|| format!("{bytes} B"), |(name, factor)| format!("{} {name}", bytes / factor))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +71,15 @@ mod tests {
             size("4G").expect_err("no such unit"),
             "`4G` is not a size (a whole number and a unit, as in `512MiB` or `20GB`)"
         );
+    }
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_is_exact() {
+        for (bytes, text) in
+            [(0, "0 B"), (1536, "1536 B"), (3 << 10, "3 KiB"), (20 << 30, "20 GiB"), (5 << 40, "5 TiB")]
+        {
+            assert_eq!(in_words(bytes), text);
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! A cloud whose machines exist only as contexts: whoever reads them plays the machines.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use slipstream_coordinator::cloud::{CloudError, Connector, LaunchRequest, MachineState, Observed};
-use slipstream_shared::id::{AttemptKey, RunId};
+use slipstream_shared::{
+    id::{AttemptKey, RunId},
+    plan::Size,
+};
 
 /// Its name in the modules that are launched.
 pub(crate) const NAME: &str = "bench";
@@ -88,5 +91,7 @@ fn observed(name: &str, key: &AttemptKey, ordinal: u32) -> Observed {
         public: address.clone(),
         private: address,
         ssh: None,
+        size: Size::default(),
+        disks: BTreeSet::new(),
     }
 }

@@ -32,7 +32,9 @@ deploy: {run: echo parent deploy, within: 5m}
 report: echo parent report
 env: {PORT: \"${port}\", SELF: parent}
 network: private
-size: {cpu: 1, ram: 1GiB}";
+size: {cpu: 1, ram: 1GiB}
+disks: [{size: 20GiB, mount: /srv}]
+pre_scale: echo parent pre_scale";
 
 const TOP: &str = "image: stack@1
 packages: {apt: [apache2], dnf: [httpd]}
@@ -40,6 +42,7 @@ install: echo child install
 deploy: echo child deploy
 env: {SELF: child, WHO: \"${who}\"}
 size: {cpu: 2}
+pre_scale: echo child pre_scale
 login: me
 ready: {http: \"http://localhost:${port}/\"}";
 
@@ -55,6 +58,8 @@ async fn a_component_runs_its_parents_first_and_its_own_values_win() {
         ("top@1", Some("debian"), "me")
     );
     assert_eq!((machine.size.cpu, machine.size.ram, machine.network), (Some(2), Some(1 << 30), Network::Private));
+    assert_eq!((machine.disks.len(), machine.disks[0].mount.as_deref()), (1, Some("/srv")), "no other disks are said");
+    assert_eq!(machine.hooks[&Hook::PreScale].len(), 2, "the parent's runs first");
     assert_eq!((value(machine, "who").as_deref(), value(machine, "port").as_deref()), (Some("you"), Some("8080")));
     assert_eq!((value(machine, "ready"), &machine.params["ready"].kind), (None, &ParamType::Boolean));
     assert_eq!(

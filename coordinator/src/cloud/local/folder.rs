@@ -14,6 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
+    disk::Disk,
     id::{AttemptKey, RunId},
     plan::Size,
 };
@@ -47,6 +48,19 @@ pub(in crate::cloud) struct Record {
     /// How large it is.
     #[serde(default)]
     pub size: Size,
+    /// Its disks beside the root disk, and the slots that they are in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Placed>,
+}
+
+/// A disk in a slot of its machine, where it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::cloud) struct Placed {
+    /// Which disk.
+    #[serde(flatten)]
+    pub disk: Disk,
+    /// Which slot.
+    pub slot: u8,
 }
 
 /// A machine's folder.

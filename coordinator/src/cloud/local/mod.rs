@@ -13,7 +13,7 @@ use super::CloudError;
 
 pub(super) use self::{
     error::{failed, spawn_failed},
-    folder::{Folders, Machine, Record, SOCKETS, make_socket_dir, socket_path, write_atomic},
+    folder::{Folders, Machine, Placed, Record, SOCKETS, make_socket_dir, socket_path, write_atomic},
     host::{Host, Life},
     processes::{Marker, Processes},
 };

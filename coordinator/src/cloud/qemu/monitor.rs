@@ -1,34 +1,89 @@
-//! Asks a running QEMU how its guest is, over its QMP socket.
+//! Talks to a running QEMU over its QMP socket.
 
 use std::{fs::File, io, os::fd::AsRawFd as _, path::Path, time::Duration};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::UnixStream,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 use super::QMP;
-use crate::cloud::MachineState;
+use crate::cloud::{CloudError, MachineState};
 
-/// How long an answer may take. QEMU serves one client at a time, and none while it is busy.
+/// How long it may take until it says how its guest is. QEMU serves one client at a time, and none while it is busy.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it may take until it has done something.
+const WORK: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "return")]
-    answer: Option<Answer>,
+    answer: Option<Value>,
+    error: Option<Refusal>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    status: Option<String>,
+struct Refusal {
+    desc: String,
+}
+
+/// A conversation with a QEMU.
+pub(super) struct Monitor {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
+}
+
+impl Monitor {
+    /// Begins one, as soon as QEMU has ended those with others.
+    pub(super) async fn open(dir: &Path) -> Result<Self, CloudError> {
+        let (reader, writer) = connect(dir).await.map_err(|e| lost(&e))?.into_split();
+        let mut monitor = Monitor { lines: BufReader::new(reader).lines(), writer };
+        monitor.ask("qmp_capabilities", json!({})).await?;
+        Ok(monitor)
+    }
+
+    /// Has QEMU do something; gives its answer. What it does not want to do it does not want later either.
+    pub(super) async fn ask(&mut self, command: &str, arguments: Value) -> Result<Value, CloudError> {
+        let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
+        line.push('\n');
+        let asking = async {
+            self.writer.write_all(line.as_bytes()).await?;
+            // Before the answer come the greeting and whatever happens meanwhile.
+            while let Some(line) = self.lines.next_line().await? {
+                let message: Message = serde_json::from_str(&line).map_err(io::Error::other)?;
+                match message {
+                    Message { error: Some(refusal), .. } => return Ok(Err(refusal.desc)),
+                    Message { answer: Some(answer), .. } => return Ok(Ok(answer)),
+                    _ => {}
+                }
+            }
+            Err(io::ErrorKind::UnexpectedEof.into())
+        };
+        let late = || Err(io::Error::from(io::ErrorKind::TimedOut));
+        let answer: io::Result<_> = tokio::time::timeout(WORK, asking).await.unwrap_or_else(|_| late());
+        answer.map_err(|e| lost(&e))?.map_err(|why| CloudError::Permanent(format!("QEMU refuses {command}: {why}")))
+    }
+}
+
+/// QEMU is on its way out, or busy: the same request later finds it as it is then.
+fn lost(error: &io::Error) -> CloudError {
+    CloudError::Transient(format!("the QEMU of the machine does not answer: {error}"))
 }
 
 /// The state of a machine whose QEMU runs.
 pub(super) async fn state(dir: &Path) -> MachineState {
+    let status = async {
+        let answer = Monitor::open(dir).await?.ask("query-status", json!({})).await?;
+        Ok::<_, CloudError>(answer.get("status").and_then(Value::as_str).map(str::to_owned))
+    };
     // A QEMU that does not answer is busy: that it runs is known.
-    let status = tokio::time::timeout(PATIENCE, status(dir)).await.ok().and_then(Result::ok);
+    let status = tokio::time::timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
     match status.as_deref().unwrap_or("running") {
         "prelaunch" => MachineState::Pending,
         "paused" | "shutdown" | "suspended" => MachineState::Stopped,
@@ -56,19 +111,4 @@ async fn connect(dir: &Path) -> io::Result<UnixStream> {
     // The path of a socket may have 107 bytes; through the folder's descriptor any folder is near.
     let folder = File::open(dir)?;
     UnixStream::connect(format!("/proc/self/fd/{}/{QMP}", folder.as_raw_fd())).await
-}
-
-async fn status(dir: &Path) -> io::Result<String> {
-    let (reader, mut writer) = connect(dir).await?.into_split();
-    let asked = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"query-status\"}\n";
-    writer.write_all(asked).await?;
-    let mut lines = BufReader::new(reader).lines();
-    // Before the answer come the greeting, an empty answer, and whatever happens meanwhile.
-    while let Some(line) = lines.next_line().await? {
-        let message: Message = serde_json::from_str(&line).map_err(io::Error::other)?;
-        if let Some(status) = message.answer.and_then(|answer| answer.status) {
-            return Ok(status);
-        }
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
 }

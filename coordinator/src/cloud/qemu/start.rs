@@ -10,7 +10,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{CONSOLE, DISK, PIDFILE, QMP, SEED, free_port, image, image::Image};
+use super::{CONSOLE, DISK, PIDFILE, QMP, SEED, disks, free_port, image, image::Image};
 use crate::cloud::{
     CloudError,
     local::{Machine, Marker, failed, spawn_failed},
@@ -109,6 +109,9 @@ impl Start<'_> {
             add("-drive", option("if=virtio,format=qcow2,cache=unsafe,discard=unmap,file=", &dir.join(DISK)));
         }
         add("-drive", option("if=virtio,format=raw,readonly=on,file=", &dir.join(SEED)));
+        for (name, value) in disks::arguments(&self.machine) {
+            add(name, value.into());
+        }
         let ssh = self.machine.record.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
         add("-netdev", format!("user,id=n0,ipv6=off{}", ssh.unwrap_or_default()).into());
         // Without a boot ROM: the firmware would wait for it.

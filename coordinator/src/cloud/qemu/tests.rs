@@ -105,6 +105,14 @@ impl Subject for Cloud {
         assert!(!self.data().join(run.short()).exists(), "no folder is left");
     }
 
+    async fn booted(&self, run: RunId, machine: &str) {
+        let console = self.data().join(run.short()).join(machine).join(CONSOLE);
+        // Its kernel is done when its agent speaks.
+        while !fs::read(&console).is_ok_and(|said| String::from_utf8_lossy(&said).contains("slipstream-agent")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn keeps_disks(&self) -> bool {
         false
     }

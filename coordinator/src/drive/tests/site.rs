@@ -121,6 +121,7 @@ pub(super) fn plan(count: u32) -> Plan {
         platform: None,
         login: "root".into(),
         size: Size::default(),
+        disks: vec![],
         network: Network::Public,
         params: [("greeting".to_owned(), ParamPlan::default())].into(),
         steps: vec![StepPlan {
