@@ -74,10 +74,10 @@ FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cl
 fuzz: ## readers of what strangers write, each for SECONDS, guided by the code they reach
 	SECONDS_TO_RUN=$(SECONDS) RUSTFLAGS="$(FUZZ_FLAGS)" cargo test -p slipstream-tests --target $(HOST) --target-dir $(TARGET)/fuzz --test fuzz -- --nocapture --test-threads 1
 
-bench: ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
+bench: agent ## measure beside etcd, into docs/performance.md (half an hour; QUICK=1: under three minutes, writes no document)
 	@packaging/install-deps.sh build bench
 	cargo build --profile measure -p slipstream-bench
-	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	$(TARGET)/measure/slipstream-bench run --data $(TARGET)/bench-data --rows $(TARGET)/bench.jsonl --agent $(AGENT) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 	$(if $(QUICK)$(ONLY),,$(TARGET)/measure/slipstream-bench report --rows $(TARGET)/bench.jsonl --into docs/performance.md)
 
 SEEDS ?= 5000
@@ -86,7 +86,10 @@ simulate: ## worlds on virtual time in which everything goes wrong, one for each
 	SEEDS=$(SEEDS) SEED=$(SEED) cargo test --profile simulate -p slipstream-tests --test simulate -- --nocapture
 
 simulate-broken: ## the same with bugs: each has to be found
-	cargo test -p slipstream-tests --features planted-bugs --target-dir $(TARGET)/planted --test simulate planted -- --nocapture
+	cargo test --profile simulate -p slipstream-tests --features planted-bugs --test simulate planted -- --nocapture
+
+kill-loop: build image-small ## kill -9 at every record of a deployment, its scaling and its end (some minutes)
+	EVERY_RECORD=1 SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test -p slipstream-tests --test kill -- --nocapture --test-threads 1
 
 soak: ## runs come and go for 20 minutes; memory, descriptors and files stay flat (SECONDS=n)
 	@packaging/install-deps.sh build
@@ -99,4 +102,4 @@ golden: ## write the golden files again, after looking at the difference
 clean: ## what was built, images included
 	rm -rf $(TARGET)
 
-.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken fuzz bench soak golden clean
+.PHONY: help dev demo build release agent image image-small check test test-vm test-editor linearize linearize-broken simulate simulate-broken kill-loop fuzz bench soak golden clean

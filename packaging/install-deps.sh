@@ -28,6 +28,7 @@ build|/usr/lib/*/libc.a|libc6-dev|linking the agent statically
 vm|qemu-system-x86_64|qemu-system-x86|running the VMs
 vm|/usr/share/seabios/bios-256k.bin|seabios|the firmware that starts the kernel of a VM
 vm|qemu-img|qemu-utils|making the overlay disk of each VM
+vm|mke2fs|e2fsprogs|making the disk of the small image
 vm|vde_switch|vde2|the private network between VMs
 vm|ssh|openssh-client|opening a shell on a VM
 vm|cpio|cpio|packing the initrd of an image

@@ -11,9 +11,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::{
     barrier,
     exit::{Exit, fail},
-    explain, lead, module,
+    explain, group, lead, login, module,
     output::Format,
-    param, profile, run, ssh, up,
+    param, profile, run, ssh, ssh_key, token, up, user,
 };
 
 /// More of a file is not read: no value is as long.
@@ -84,8 +84,23 @@ pub(crate) enum Noun {
     #[command(subcommand)]
     Lead(lead::Command),
     Ssh(ssh::Command),
+    Login(login::Command),
+    Logout(login::Logout),
+    #[command(subcommand)]
+    User(user::Command),
+    #[command(subcommand)]
+    Group(group::Command),
+    #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
+    SshKey(ssh_key::Command),
     #[command(subcommand)]
     Profile(profile::Command),
+}
+
+/// Bytes of a size such as `4GiB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    slipstream_shared::module::units::size(text)
 }
 
 /// Reads a time such as `90s`, `20m` or `1h30m`.

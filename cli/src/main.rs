@@ -10,19 +10,25 @@ mod context;
 mod coordinator;
 mod exit;
 mod explain;
+mod group;
 mod keys;
 mod lead;
+mod login;
 mod module;
 mod operation;
 mod output;
 mod param;
+mod password;
 mod profile;
 mod progress;
 mod run;
 mod source;
 mod ssh;
+mod ssh_key;
 mod table;
+mod token;
 mod up;
+mod user;
 mod watch;
 
 use std::process::ExitCode;
@@ -67,6 +73,12 @@ async fn dispatch(context: &Context, noun: Noun) -> anyhow::Result<Exit> {
         Noun::Barrier(command) => barrier::run(context, command).await,
         Noun::Lead(command) => lead::run(context, command).await,
         Noun::Ssh(command) => ssh::run(context, command).await,
+        Noun::Login(command) => login::login(context, command).await,
+        Noun::Logout(_) => login::logout(context).await,
+        Noun::User(command) => user::run(context, command).await,
+        Noun::Group(command) => group::run(context, command).await,
+        Noun::Token(command) => token::run(context, command).await,
+        Noun::SshKey(command) => ssh_key::run(context, command).await,
         Noun::Profile(command) => profile::run(context, command),
     }
 }

@@ -1,6 +1,6 @@
 //! Operations in words.
 
-use slipstream_shared::{id::InstanceId, operation::Asked};
+use slipstream_shared::{id::InstanceId, module::units::in_words, operation::Asked};
 
 /// What an operation does, in a few words.
 pub(crate) fn words(asked: &Asked, add: &[InstanceId], remove: &[InstanceId], touch: &[InstanceId]) -> String {
@@ -25,6 +25,12 @@ pub(crate) fn words(asked: &Asked, add: &[InstanceId], remove: &[InstanceId], to
             let what = if parts.is_empty() { "no machine is touched".to_owned() } else { parts.join(", ") };
             format!("update to {module}: {what}")
         }
+        Asked::Resize { size, .. } => format!("resize {} to {size}", names(touch)),
+        Asked::AddDisk { spec, .. } => {
+            let folder = spec.mount.as_ref().map(|folder| format!(", mounted on {folder},")).unwrap_or_default();
+            format!("add a disk of {}{folder} to {}", in_words(spec.size), names(touch))
+        }
+        Asked::RemoveDisk { instance, disk } => format!("remove {disk} of {instance} with all that is on it"),
         Asked::Stop { .. } => format!("stop {}", names(touch)),
         Asked::Start { .. } => format!("start {}", names(touch)),
         Asked::Reboot { .. } => format!("reboot {}", names(touch)),

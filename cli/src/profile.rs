@@ -31,12 +31,13 @@ pub(crate) enum Command {
 }
 
 /// A coordinator and the right to use it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
     /// `https://host:port`.
     pub(crate) url: String,
-    /// The API token.
+    /// The API token, or that of a session; empty where nobody is logged in.
+    #[serde(default)]
     pub(crate) token: String,
     /// The authority of the coordinator's certificate, PEM.
     pub(crate) authority: String,
@@ -56,7 +57,8 @@ pub(crate) fn run(context: &Context, command: Command) -> anyhow::Result<Exit> {
             let profile = read(&file)?;
             connect(&profile).with_context(|| format!("{} is not a usable profile", file.display()))?;
             let target = default_path().context("neither XDG_CONFIG_HOME nor HOME is set")?;
-            write(&file, &target).with_context(|| format!("cannot write {}", target.display()))?;
+            let copied = fs::File::open(&file).and_then(|mut file| write(&mut file, &target));
+            copied.with_context(|| format!("cannot write {}", target.display()))?;
             context.screen.message(&format!("From now on {} is used ({}).", profile.url, target.display()));
             Ok(Exit::Done)
         }
@@ -93,6 +95,12 @@ impl Profile {
     /// The profile of the options, the environment and the profile file, in this order, each part
     /// by itself.
     pub(crate) fn find(global: &Global) -> anyhow::Result<Self> {
+        let profile = Self::find_without_token(global)?;
+        if profile.token.is_empty() { Err(missing(true, false, true)) } else { Ok(profile) }
+    }
+
+    /// The same where a token is not needed; it is empty if there is none.
+    pub(crate) fn find_without_token(global: &Global) -> anyhow::Result<Self> {
         let variable = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
         let token = match &global.token_file {
             Some(file) => Some(read_text(file, "the token")?.trim().to_owned()),
@@ -115,6 +123,7 @@ impl Profile {
         let file = global.profile.as_deref().or_else(|| default.filter(|p| p.exists()));
         let (url, token, authority) = match (global.url.clone(), token, authority, file) {
             (Some(url), Some(token), Some(authority), _) => (url, token, authority),
+            (Some(url), None, Some(authority), None) => (url, String::new(), authority),
             (url, token, authority, Some(file)) => {
                 let profile = read(file)?;
                 (url.unwrap_or(profile.url), token.unwrap_or(profile.token), authority.unwrap_or(profile.authority))
@@ -144,8 +153,8 @@ fn missing(url: bool, token: bool, authority: bool) -> anyhow::Error {
         );
     }
     let what = match (token, authority) {
-        (false, _) => "no token: set SLIPSTREAM_TOKEN or give --token-file FILE",
         (_, false) => "no authority to trust: set SLIPSTREAM_CA to a PEM file",
+        (false, _) => "no token: log in (slipstream login USER), set SLIPSTREAM_TOKEN or give --token-file FILE",
         _ => "an incomplete profile",
     };
     fail(Exit::Usage, format!("there is a URL but {what}, or use a profile that has all of them"))
@@ -171,14 +180,25 @@ fn default_path() -> Option<PathBuf> {
     Some(folder.join("slipstream/profile.toml"))
 }
 
-/// Copies a profile so that nobody else can read it.
-fn write(from: &Path, to: &Path) -> io::Result<()> {
+/// Where a login is kept: the profile that was named, else the usual one.
+pub(crate) fn place(global: &Global) -> anyhow::Result<PathBuf> {
+    global.profile.clone().or_else(default_path).context("neither XDG_CONFIG_HOME nor HOME is set")
+}
+
+/// Writes a profile.
+pub(crate) fn save(profile: &Profile, to: &Path) -> anyhow::Result<()> {
+    let text = toml::to_string(profile).context("cannot write a profile")?;
+    write(&mut text.as_bytes(), to).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Writes a profile so that nobody else can read it.
+fn write(from: &mut impl io::Read, to: &Path) -> io::Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let fresh = to.with_extension("new");
     let _ = fs::remove_file(&fresh);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    io::copy(&mut fs::File::open(from)?, &mut file)?;
+    io::copy(from, &mut file)?;
     fs::rename(fresh, to)
 }
 
@@ -208,7 +228,8 @@ mod tests {
         let error =
             |g: &Global, default| Profile::combine(g, None, None, default).err().expect("incomplete").to_string();
         assert!(error(&global(None, None), None).contains("slipstream profile use"));
-        assert!(error(&global(Some("https://b"), None), None).contains("SLIPSTREAM_TOKEN"));
+        assert!(missing(true, false, true).to_string().contains("slipstream login USER"));
+        assert!(error(&global(Some("https://b"), None), None).contains("SLIPSTREAM_CA"));
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("profile.toml");
         fs::write(&file, "url = \"https://a:1\"\ntokn = \"very-secret\"\n").expect("written");

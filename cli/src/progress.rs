@@ -212,6 +212,12 @@ impl Progress {
             Event::PowerIntended { on, .. } => line(if *on { "starts" } else { "stops" }, String::new(), Tone::Plain),
             Event::PowerChanged { on, .. } => line(if *on { "running" } else { "stopped" }, String::new(), Tone::Plain),
             Event::PowerFailed { reason, .. } => line("power", format!("failed: {reason}"), Tone::Bad),
+            Event::MachineChangeIntended { change, .. } => line("change", change.to_string(), Tone::Plain),
+            Event::MachineChanged { change, .. } => line("changed", change.to_string(), Tone::Good),
+            Event::MachineChangeFailed { change, reason, .. } => {
+                line("change", format!("cannot {change}: {reason}"), Tone::Bad)
+            }
+            Event::MachineGivenUp { reason, .. } => line("change", format!("given up: {reason}"), Tone::Bad),
             Event::LaunchFailed { reason, .. } => line("launch", format!("failed: {reason}"), Tone::Bad),
             Event::MachineRunning { .. } => {
                 self.mark(&who).running.get_or_insert(after);

@@ -1,5 +1,6 @@
 //! `slipstream run`: executions of modules, from launch to removal.
 
+mod disk;
 mod end;
 mod events;
 mod launch;
@@ -7,6 +8,7 @@ mod life;
 mod logs;
 mod power;
 mod reports;
+mod resize;
 mod retry;
 mod save;
 mod scale;
@@ -160,6 +162,20 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: power::PowerOptions,
     },
+    /// Gives machines another number of processors or more or less memory; they are powered off for it
+    #[command(after_help = "Examples:\n  slipstream run resize 1a2b3c4d web.1 --cpu 2 --ram 4GiB --wait\n  \
+        slipstream run resize 1a2b3c4d web --ram 8GiB --dry-run")]
+    Resize {
+        /// Id of the run, short or full
+        run: String,
+        #[command(flatten)]
+        options: resize::ResizeOptions,
+    },
+    /// Adds, removes and lists disks of machines
+    Disk {
+        #[command(subcommand)]
+        command: disk::DiskCommand,
+    },
     /// Lists what was asked of a run since it was Ready, and the scripts that went with it
     #[command(after_help = "Example:\n  slipstream run operations 1a2b3c4d")]
     Operations {
@@ -266,6 +282,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> anyhow::Result<E
         Command::Stop { run, options } => power::run(context, client, &run, "stop", options).await,
         Command::Start { run, options } => power::run(context, client, &run, "start", options).await,
         Command::Reboot { run, options } => power::run(context, client, &run, "reboot", options).await,
+        Command::Resize { run, options } => resize::run(context, client, &run, options).await,
+        Command::Disk { command } => disk::run(context, client, command).await,
         Command::Update { run, options } => update::run(context, client, &run, options).await,
         Command::Save { run, path } => save::run(context, &client, &run, path).await,
         Command::Operations { run } => scale::operations(context, &client, &run).await,

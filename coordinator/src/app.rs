@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    access::Tokens,
+    access::Access,
     catalogue::Catalogue,
     cloud::Connector,
     drive::{LaunchSecret, Runs},
@@ -19,8 +19,8 @@ pub struct App {
     pub seam: Seam,
     /// Durable bytes, for what has no room of its own: idempotency keys.
     pub store: Arc<dyn Backend>,
-    /// API tokens.
-    pub tokens: Tokens,
+    /// Users, groups and tokens.
+    pub access: Access,
     /// Certificates.
     pub authority: Authority,
     /// Knows the tokens of launches.

@@ -23,6 +23,12 @@ pub enum Bug {
     LostWakeUp,
     /// Reports are awaited for ever.
     NoReportDeadline,
+    /// A launch is not on record before the cloud is asked for it.
+    LaunchFirst,
+    /// The lead of a program is given to whoever asks next, although its time is not over.
+    LeadTakenOver,
+    /// The end of a run forgets the instances that were added while it was up.
+    ForgottenAdded,
 }
 
 impl Bug {
@@ -33,6 +39,9 @@ impl Bug {
         ("blind-compare", Bug::BlindCompare),
         ("lost-wake-up", Bug::LostWakeUp),
         ("no-report-deadline", Bug::NoReportDeadline),
+        ("launch-first", Bug::LaunchFirst),
+        ("lead-taken-over", Bug::LeadTakenOver),
+        ("forgotten-added", Bug::ForgottenAdded),
     ];
 
     /// Whether this program has it.

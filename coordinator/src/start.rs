@@ -7,7 +7,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::Semaphore;
 
 use crate::{
-    access::{AccessError, Tokens},
+    access::{Access, AccessError},
     agents, api,
     app::{App, Shared},
     backup::ADDRESS,
@@ -126,8 +126,8 @@ pub async fn start_with(
     let (agent_listener, agent_addr) = server::bind(config.agent_listen, "server.agent_listen").await?;
     clouds.append(&mut open_clouds(&config, &authority, &seam)?);
     let store = open_store(&config).await?;
-    let tokens = Tokens::new(Arc::clone(&store), seam.clone());
-    let admin_token = tokens.admin(&config.data).await?;
+    let access = Access::open(Arc::clone(&store), seam.clone()).await?;
+    let admin_token = access.admin(&config.data).await?;
     let world = World {
         backend: Arc::clone(&store),
         seam: seam.clone(),
@@ -145,7 +145,7 @@ pub async fn start_with(
         reports: Reports::new(&config.data),
         seam: seam.clone(),
         store,
-        tokens,
+        access,
         authority,
         clouds,
     });

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the small reference image: the agent on a busybox that lives in memory.
-# It boots in seconds even without KVM, so it is what the tests use.
+# Makes the small reference image: the agent on a busybox that lives in memory, with a
+# small disk for what a machine changes. It boots in seconds even without KVM, so it is
+# what the tests use.
 set -eu
 me="busybox image"
 here=$(dirname "$(realpath "$0")")
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$agent" ] || usage
 [ -x "$agent" ] || die "no agent at $agent: build it first (make build)"
-need cpio modprobe
+need cpio modprobe mke2fs qemu-img
 
 mkdir -p "$out"
 lock "$out"
@@ -34,6 +35,7 @@ busybox=$unpacked/bin/busybox
 
 # ttyS0 is where the coordinator reads the boot log. The root is the initrd itself.
 append="console=ttyS0 panic=5"
+disk_size=256M
 inputs=$({
     digest "$0" "$here/lib.sh" "$agent" "$busybox" "$kernel/vmlinuz"
     (cd "$here" && find busybox common -type f | sort | xargs sha256sum)
@@ -64,10 +66,14 @@ install -m 0755 "$busybox" "$root/bin/busybox"
 done
 install_agent "$agent" "$root"
 add_modules "$kernel" "$root" virtio_pci virtio_net virtio_blk virtio_console \
-    virtio_rng qemu_fw_cfg button evdev
+    virtio_rng qemu_fw_cfg button evdev ext4 overlay
 
 pack_initrd "$root" "$work/initrd"
 cp -L "$kernel/vmlinuz" "$work/vmlinuz"
-publish "$work" "$out" vmlinuz initrd
-write_manifest "$out" busybox busybox "" "$append" 96 "$inputs"
+# Empty: what the image brings stays in the initrd. A whole file of zeros, so no inode table needs clearing.
+truncate -s "$disk_size" "$work/disk.raw"
+mke2fs -q -t ext4 -L slipstream -m 0 -E assume_storage_prezeroed=1 "$work/disk.raw"
+qemu-img convert -f raw -O qcow2 "$work/disk.raw" "$work/disk.qcow2"
+publish "$work" "$out" vmlinuz initrd disk.qcow2
+write_manifest "$out" busybox busybox disk.qcow2 "$append" 96 "$inputs"
 say "made $out ($(du -k "$out/initrd" | cut -f1) KiB of initrd)"

@@ -5,22 +5,30 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod account;
 mod meeting;
 mod module;
 mod operation;
 mod parameter;
 mod run;
+mod sharing;
 
+pub use self::account::{
+    Allows, ChangeGroup, ChangeUser, GroupInfo, Login, MadeToken, NewGroup, NewPassword, NewSshKey, NewToken, NewUser,
+    Scope, Session, SshKeyInfo, TokenInfo, UserInfo,
+};
 pub use self::meeting::{BarrierInfo, BarrierRequest, LeadInfo, LeadRequest};
 pub use self::module::{ModuleAction, ModuleGone, ModuleInfo, SaveRequest, SavedModule};
 pub use self::operation::{
-    OperationInfo, OperationStatus, PowerRequest, RetryRequest, ScaleRequest, TaskInfo, UpdateRequest,
+    AddDiskRequest, OperationInfo, OperationStatus, PowerRequest, RemoveDiskRequest, ResizeRequest, RetryRequest,
+    ScaleRequest, TaskInfo, UpdateRequest,
 };
 pub use self::parameter::{Parameter, ParameterWrite, SetParameter, WaitAnswer, WaitRequest};
 pub use self::run::{
-    AbortRequest, InstanceInfo, LaunchRequest, LeaseRequest, LogInfo, ReportInfo, RunDetail, RunSummary, StepInfo,
-    TroubleInfo, WaitInfo, Why, WhyInstance,
+    AbortRequest, DiskInfo, InstanceInfo, LaunchRequest, LeaseRequest, LogInfo, ReportInfo, RunDetail, RunSummary,
+    StepInfo, TroubleInfo, WaitInfo, Why, WhyInstance,
 };
+pub use self::sharing::{ShareRequest, SharingInfo};
 
 /// An error: problem details for HTTP APIs (RFC 9457), `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

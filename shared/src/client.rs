@@ -1,5 +1,6 @@
 //! Typed client of the coordinator's REST API: one method per route.
 
+mod account;
 mod events;
 mod log;
 mod meeting;
@@ -18,9 +19,9 @@ pub use self::{
 };
 use crate::{
     api::{
-        AbortRequest, Health, LaunchRequest, LeaseRequest, LogInfo, OperationInfo, Page, Parameter, ParameterWrite,
-        PowerRequest, Problem, ReportInfo, RetryRequest, RunDetail, RunSummary, SaveRequest, SavedModule, ScaleRequest,
-        SetParameter, UpdateRequest, Why,
+        AbortRequest, AddDiskRequest, Health, LaunchRequest, LeaseRequest, LogInfo, OperationInfo, Page, Parameter,
+        ParameterWrite, PowerRequest, Problem, RemoveDiskRequest, ReportInfo, ResizeRequest, RetryRequest, RunDetail,
+        RunSummary, SaveRequest, SavedModule, ScaleRequest, SetParameter, UpdateRequest, Why,
     },
     http::{Answer, Body, Cause, Http, HttpError, Limits, Request},
     id::InstanceId,
@@ -264,6 +265,39 @@ impl Client {
     ) -> Result<OperationInfo, ClientError> {
         let key = HeaderValue::from_str(idempotency).ok();
         self.call(Method::POST, &of(run, &format!("/{what}")), json(request), key).await
+    }
+
+    /// Asks for machines of another size. The same `idempotency` key again gives the same operation.
+    pub async fn resize(
+        &self,
+        run: &str,
+        request: &ResizeRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/resize"), json(request), key).await
+    }
+
+    /// Asks for one more disk for each of some machines. The same `idempotency` key again gives the same operation.
+    pub async fn add_disk(
+        &self,
+        run: &str,
+        request: &AddDiskRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/disks"), json(request), key).await
+    }
+
+    /// Asks to remove a disk with all that is on it. The same `idempotency` key again gives the same operation.
+    pub async fn remove_disk(
+        &self,
+        run: &str,
+        request: &RemoveDiskRequest,
+        idempotency: &str,
+    ) -> Result<OperationInfo, ClientError> {
+        let key = HeaderValue::from_str(idempotency).ok();
+        self.call(Method::POST, &of(run, "/disks/remove"), json(request), key).await
     }
 
     /// Asks to update a run to another version of its module. The same `idempotency` key again gives the same

@@ -13,7 +13,7 @@ use crate::{
     id::InstanceId,
     link::RefusedCode,
     meeting::{Leader, MeetingName, Parties},
-    operation::{Asked, Task},
+    operation::{Asked, MachineChange, Task},
     parameter::Key,
     plan::Plan,
     state::{Failure, RunState},
@@ -394,6 +394,50 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The size or the disks of a machine are about to be changed; recorded before the cloud is called.
+    MachineChangeIntended {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// For which operation.
+        operation: u32,
+        /// What is changed.
+        change: MachineChange,
+    },
+    /// The cloud has changed a machine.
+    MachineChanged {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// For which operation.
+        operation: u32,
+        /// What was changed.
+        change: MachineChange,
+    },
+    /// The cloud will not change a machine, which stays as it was.
+    MachineChangeFailed {
+        /// Whose.
+        instance: InstanceId,
+        /// Of which launch.
+        attempt: u32,
+        /// For which operation.
+        operation: u32,
+        /// What was to be changed.
+        change: MachineChange,
+        /// Why.
+        reason: String,
+    },
+    /// An operation that changes machines awaits nothing more of one of them, which did not come back as it should.
+    MachineGivenUp {
+        /// Whose.
+        instance: InstanceId,
+        /// Which operation.
+        operation: u32,
+        /// Why.
+        reason: String,
+    },
     /// It is the turn of a task; recorded before its agent is told.
     TaskOrdered {
         /// Where.
@@ -452,6 +496,10 @@ impl Event {
             | Event::PowerIntended { instance, .. }
             | Event::PowerChanged { instance, .. }
             | Event::PowerFailed { instance, .. }
+            | Event::MachineChangeIntended { instance, .. }
+            | Event::MachineChanged { instance, .. }
+            | Event::MachineChangeFailed { instance, .. }
+            | Event::MachineGivenUp { instance, .. }
             | Event::TerminateIntended { instance, .. }
             | Event::InstanceSilent { instance, .. }
             | Event::InstanceHeard { instance, .. }

@@ -23,6 +23,7 @@ pub mod operation;
 pub mod parameter;
 pub mod plan;
 pub mod predefined;
+pub mod sharing;
 pub mod ssh_key;
 pub mod state;
 pub mod template;

@@ -27,7 +27,10 @@ use crate::{
 };
 
 /// The version of this protocol that this code speaks best.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = ANSWERS;
+
+/// The first version in which the coordinator may say [`Down::Answers`].
+pub const ANSWERS: u32 = 2;
 
 /// The oldest version it still speaks.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -136,7 +139,7 @@ pub enum Up {
     },
     /// Waits until all conditions hold at the same time; answered by [`Reply::Met`].
     ///
-    /// Added before the first release: [`PROTOCOL`] stayed 1. A coordinator without it would ignore it.
+    /// Added before the first release: the version stayed 1. A coordinator without it would ignore it.
     Wait {
         /// Number of the question.
         id: u64,
@@ -297,6 +300,14 @@ pub enum Down {
         #[serde(flatten)]
         reply: Reply,
     },
+    /// The same answer to several questions. Only where both speak version [`ANSWERS`].
+    Answers {
+        /// Their numbers.
+        ids: Vec<u64>,
+        /// What.
+        #[serde(flatten)]
+        reply: Reply,
+    },
     /// What became of a change.
     Done {
         /// Its number.
@@ -436,10 +447,11 @@ pub struct AgentPlan {
     pub disks: Vec<Disk>,
     /// Scripts of operations whose turn it is, in order; run one at a time, after the deployment.
     ///
-    /// Added before the first release, as `logs` was: [`PROTOCOL`] stayed 1.
+    /// Added before the first release, as `logs` was: the version stayed 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<AgentTask>,
-    /// The deployment is not to go on from this step: tasks run it.
+    /// The deployment is not to go on from this step: tasks run it. With the number of its steps: a task leads to
+    /// the ready check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<u32>,
     /// The names of the latest tasks by their index, those that have ended included: what to call their

@@ -54,7 +54,7 @@ impl From<MeetingName> for String {
 
 /// Who leads: an instance (`web.1`), or a program outside under a name of its own (`user:ann/nightly`), so that
 /// two programs of the same user are two.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum Leader {

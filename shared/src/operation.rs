@@ -4,15 +4,16 @@
 //! `on_vm_add`, or steps that are run once more. Every instance runs its tasks in the order of the
 //! operations, one at a time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    disk::{Disk, DiskName, DiskSpec},
     id::{InstanceId, NodeName},
     module::fields::MOST_INSTANCES,
-    plan::{Plan, Script},
+    plan::{Plan, Script, Size},
 };
 
 /// Tasks are counted from here, for each instance, so that their logs and results are never those of a step
@@ -28,6 +29,13 @@ pub const SCALING_ACTION: &str = "SLIPSTREAM_SCALING_ACTION";
 pub const SCALING_NODE: &str = "SLIPSTREAM_SCALING_NODE";
 /// See [`SCALING_ACTION`].
 pub const SCALING_VMS: &str = "SLIPSTREAM_SCALING_VMS";
+
+/// The disk that comes or goes.
+pub const SCALING_DISK: &str = "SLIPSTREAM_SCALING_DISK";
+/// Where it is found in the machine, while it is there.
+pub const SCALING_DEVICE: &str = "SLIPSTREAM_SCALING_DEVICE";
+/// For `post_scale`: why nothing was changed, if nothing was.
+pub const SCALING_FAILED: &str = "SLIPSTREAM_SCALING_FAILED";
 
 /// A script of a node that runs when something about the run changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -108,6 +116,32 @@ pub enum Asked {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<Box<Plan>>,
     },
+    /// Machines of another size.
+    Resize {
+        /// Whose.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<InstanceId>,
+        /// All instances of these nodes, and those that come later.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        nodes: Vec<NodeName>,
+        /// What is to be different.
+        size: Size,
+    },
+    /// One more disk for each of some machines.
+    AddDisk {
+        /// Whose.
+        instances: Vec<InstanceId>,
+        /// What it is to be.
+        #[serde(flatten)]
+        spec: DiskSpec,
+    },
+    /// A disk less, with all that is on it.
+    RemoveDisk {
+        /// Whose.
+        instance: InstanceId,
+        /// Which.
+        disk: DiskName,
+    },
     /// Machines powered off; all of the run where nobody is named.
     Stop {
         /// Whose.
@@ -126,6 +160,38 @@ pub enum Asked {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<InstanceId>,
     },
+}
+
+/// How one machine is changed by its cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum MachineChange {
+    /// It gets another size, while it is powered off.
+    Resize {
+        /// All of it, also what stays.
+        size: Size,
+    },
+    /// It gets a disk.
+    Attach {
+        /// Which.
+        #[serde(flatten)]
+        disk: Disk,
+    },
+    /// A disk of it is removed, with all that is on it.
+    Detach {
+        /// Which.
+        name: DiskName,
+    },
+}
+
+impl fmt::Display for MachineChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MachineChange::Resize { size } => write!(f, "resize to {size}"),
+            MachineChange::Attach { disk } => write!(f, "attach {disk}"),
+            MachineChange::Detach { name } => write!(f, "remove {name}"),
+        }
+    }
 }
 
 /// A script that an instance is to run for an operation.
@@ -162,15 +228,31 @@ pub enum Work {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         script: Option<Script>,
     },
+    /// The agent's own part when a disk comes or goes.
+    Disk {
+        /// Which.
+        disk: DiskName,
+        /// It comes, and this is what it is; none: it goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        take: Option<DiskSpec>,
+    },
 }
 
 impl Work {
+    /// True for a script that runs after a machine was changed.
+    #[must_use]
+    pub fn is_post_scale(&self) -> bool {
+        matches!(self, Work::Hook { hook: Hook::PostScale, .. })
+    }
+
     /// The name of the step that it is.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Work::Hook { hook, .. } => hook.name(),
             Work::Step { name, .. } => name,
+            Work::Disk { take: Some(_), .. } => "take_disk",
+            Work::Disk { take: None, .. } => "release_disk",
         }
     }
 }

@@ -83,7 +83,7 @@ const fn settable(level: Level, name: &'static str, meaning: &'static str) -> Pr
 }
 
 /// All of them, those of the run first.
-pub const PREDEFINED: [Predefined; 31] = [
+pub const PREDEFINED: [Predefined; 34] = [
     text(Level::Run, "category", Since::Start, "`Deployment` for an application, `Image` for a single machine"),
     text(Level::Run, "state", Since::Start, "where the run stands, from `Initializing` to `Done`"),
     text(Level::Run, "abort", Since::Set, "why the run was aborted; set by the first who aborts it"),
@@ -121,6 +121,9 @@ pub const PREDEFINED: [Predefined; 31] = [
     of(Shape::Integer, Level::Instance, "cpu.nb", Since::Set, "its processors, if asked for"),
     of(Shape::Number, Level::Instance, "ram.GB", Since::Set, "its memory in GiB, if asked for"),
     of(Shape::Number, Level::Instance, "disk.GB", Since::Set, "its root disk in GiB, if asked for"),
+    of(Shape::Number, Level::Instance, "disk.attach.size", Since::Set, "the size in GiB of the disk it was given last"),
+    text(Level::Instance, "disk.attached.device", Since::Set, "where that disk is found in it"),
+    text(Level::Instance, "disk.detach.device", Since::Set, "where the disk was that was taken from it last"),
 ];
 
 /// The predefined parameter of that name, if there is one.

@@ -7,6 +7,7 @@ mod life;
 mod many;
 mod meetings;
 mod original;
+mod people;
 mod power;
 mod processes;
 mod qemu;

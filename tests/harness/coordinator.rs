@@ -213,9 +213,7 @@ impl Coordinator {
     /// The folders of all machines on this host: `clouds/<cloud>/<run>/ss-...`.
     #[must_use]
     pub fn machines(&self) -> Vec<PathBuf> {
-        let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let machine = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("ss-"));
-        below(self.data().join("clouds")).flat_map(below).flat_map(below).filter(machine).collect()
+        machines_below(&self.data())
     }
 
     /// Checks that nothing is left of any run: no process, no machine folder.
@@ -249,6 +247,14 @@ impl Drop for Coordinator {
             eprintln!("the folder of the failed test is kept: {}", folder.keep().display());
         }
     }
+}
+
+/// The folders of all machines of a coordinator with that data.
+#[must_use]
+pub fn machines_below(data: &Path) -> Vec<PathBuf> {
+    let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let machine = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("ss-"));
+    below(data.join("clouds")).flat_map(below).flat_map(below).filter(machine).collect()
 }
 
 fn address(port: u16) -> String {

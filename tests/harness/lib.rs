@@ -12,7 +12,7 @@ mod vm;
 
 pub use self::{
     agents::restart_agent,
-    coordinator::{Coordinator, Options},
+    coordinator::{Coordinator, Options, machines_below},
     leftovers::{Process, processes_of},
     machine::{Machine, Proxy},
     poll::{eventually, eventually_within, next_record},

@@ -125,6 +125,21 @@ impl Connector for Way {
         .await
     }
 
+    fn can_power(&self) -> bool {
+        true
+    }
+
+    async fn power(&self, run: RunId, machine: &str, on: bool) -> Result<(), CloudError> {
+        let lost = CloudError::Transient("connection reset".to_owned());
+        let machine = machine.to_owned();
+        let what = format!("power {} {machine}", if on { "on" } else { "off" });
+        self.call(&what, None, lost, move |cloud| {
+            let machine = machine.clone();
+            async move { cloud.power(run, &machine, on).await }
+        })
+        .await
+    }
+
     async fn release(&self, run: RunId) -> Result<(), CloudError> {
         let lost = CloudError::Transient("connection reset".to_owned());
         self.call("release", None, lost, move |cloud| async move { cloud.release(run).await }).await

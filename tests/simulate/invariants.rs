@@ -1,19 +1,28 @@
-//! What must hold in every world, at every step. All of it is here.
+//! What must hold in every world, at every step. All of it is here and below.
 //!
 //! [`Rules`] is told of each event when it is on disk, of what users and machines are told, and of what
-//! reaches the cloud; it remembers what is broken. To add an operation, add its events to the table of
-//! states if they change one, and tell `Rules` what was acknowledged.
+//! reaches the cloud; it remembers what is broken. What it knows of a run it has from the log alone ([`log`]):
+//! who takes part and which operations are open ([`members`]), barriers and leads ([`meetings`]). To add an
+//! operation, add its events there, and tell `Rules` what was acknowledged.
+
+mod log;
+mod meetings;
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use slipstream_shared::{
     event::{Author, Event, Record},
     id::{AttemptKey, InstanceId, RunId},
+    meeting::{Leader, MeetingName},
     parameter::Key,
+    plan::Plan,
     state::RunState::{
         self, Aborted, Cancelled, Done, Executing, Finalizing, Initializing, Provisioning, Ready, SendingReports,
     },
 };
+
+use self::{log::Log, members::Moment};
 
 /// Which state may follow which.
 const TABLE: &[(RunState, &[RunState])] = &[
@@ -28,32 +37,29 @@ const TABLE: &[(RunState, &[RunState])] = &[
 ];
 
 /// How long something may take beyond its deadline, in milliseconds, when nothing goes wrong.
-const SLACK: u64 = 3 * 60 * 1000;
+const SLACK: u64 = 3 * MINUTE;
+
+/// In milliseconds.
+const MINUTE: u64 = 60 * 1000;
 
 /// From the last mishap, or the request, to the end of a run that is being removed.
-const REMOVAL: u64 = 30 * 60 * 1000;
+const REMOVAL: u64 = 30 * MINUTE;
 
 /// After an abort, and for reports: the product's deadline.
-const REPORTS: u64 = 60 * 1000;
+const REPORTS: u64 = MINUTE;
 
-/// One run, as its log on disk says.
+/// A wait whose condition holds is over by then, however often its answer is lost.
+const ANSWER: u64 = 90 * 1000;
+
+/// A wait that somebody is in.
 #[derive(Debug)]
-struct Log {
-    records: Vec<Record>,
-    timeout: u64,
-    created: u64,
-    state: RunState,
-    since: u64,
-    abort: Option<u64>,
-    /// How much of the time was outage when it came to its state.
-    outage_then: u64,
-    attempts: BTreeMap<InstanceId, u32>,
-    enrolled: BTreeSet<(InstanceId, u32)>,
-    ops: BTreeMap<InstanceId, u64>,
-    /// Revision of each parameter.
-    revisions: BTreeMap<Key, u64>,
-    /// Which event wrote a value. All values that are written in a world are different.
-    values: BTreeMap<String, u64>,
+struct Wait {
+    what: String,
+    began: u64,
+    /// Of which run, for a value of what, or one written since an event.
+    condition: Option<(RunId, Key, Option<u64>)>,
+    /// Since when that holds.
+    holds: Option<Moment>,
 }
 
 /// See the module.
@@ -63,12 +69,13 @@ pub(crate) struct Rules {
     /// Values that may be written only over that revision.
     expected: BTreeMap<String, u64>,
     stray: BTreeSet<(RunId, InstanceId)>,
-    waits: BTreeMap<u64, (String, u64)>,
+    waits: BTreeMap<u64, Wait>,
     next_wait: u64,
     /// How long the coordinator was away or could not write, in all, and since when it is.
     outage: u64,
     out_since: Option<u64>,
     healed: Option<u64>,
+    clock_set: Option<u64>,
     broken: Vec<String>,
     /// Events on disk.
     pub(crate) events: u64,
@@ -98,47 +105,51 @@ impl Rules {
             self.outage += now - since;
         }
         self.out_since = begins.then_some(now);
+        if let Some(set) = self.clock_set.filter(|_| begins) {
+            self.runs.values_mut().for_each(|log| log.lose_clock(now, set));
+        }
+    }
+
+    /// The clock of the coordinator's machine is set.
+    pub(crate) fn clock_set(&mut self, now: u64) {
+        self.clock_set = Some(now);
+    }
+
+    fn moment(&self, now: u64) -> Moment {
+        Moment { at: now, outage: self.outage + self.out_since.map_or(0, |since| now - since) }
     }
 
     /// An event is on disk.
     pub(crate) fn durable(&mut self, now: u64, run: RunId, record: Record) {
         self.events += 1;
-        let outage = self.outage;
-        if let Event::Accepted { plan, .. } = &record.event {
-            let log = Log::new(now, plan.policy.timeout * 1000, outage);
-            if self.runs.insert(run, log).is_some() {
-                self.broken(format!("run {run} was accepted twice"));
-            }
+        let moment = self.moment(now);
+        if let Event::Accepted { plan, .. } = &record.event
+            && self.runs.insert(run, Log::new(moment, plan)).is_some()
+        {
+            self.broken(format!("run {run} was accepted twice"));
         }
         let Some(log) = self.runs.get_mut(&run) else {
             return self.broken(format!("run {run} does not begin with its first event"));
         };
-        let broken = log.take(now, outage, record, &self.expected);
+        let broken = log.take(moment, record, &self.expected);
+        for wait in self.waits.values_mut() {
+            let holds = |(of, key, than): &(RunId, Key, Option<u64>)| *of == run && log.holds(key, *than);
+            if wait.condition.as_ref().is_some_and(|(of, ..)| *of == run) {
+                wait.holds = wait.condition.as_ref().filter(|c| holds(c)).map(|_| wait.holds.unwrap_or(moment));
+            }
+        }
         self.broken.extend(broken.map(|what| format!("run {run}: {what}")));
         self.tick(now);
     }
 
-    /// Time passes: every transient state is left by its deadline.
+    /// Time passes: every transient state is left by its deadline, and so is every wait whose condition holds.
     pub(crate) fn tick(&mut self, now: u64) {
-        let out = self.outage + self.out_since.map_or(0, |since| now - since);
-        for (run, log) in &self.runs {
-            let late = |from: u64, within: u64| now > from + within + SLACK + (out - log.outage_then);
-            let late = match log.state {
-                Initializing => late(log.since, 0),
-                Provisioning | Executing => match log.abort {
-                    Some(abort) => late(abort, REPORTS),
-                    None => now > log.created + log.timeout + SLACK + out,
-                },
-                SendingReports => late(log.since, REPORTS),
-                Finalizing => self.healed.is_some_and(|healed| now > healed.max(log.since) + REMOVAL),
-                Ready | Done | Aborted | Cancelled => false,
-            };
-            if late {
-                let seconds = (now - log.since) / 1000;
-                self.broken.push(format!("run {run} is still {} after {seconds} s", log.state));
-                return;
-            }
-        }
+        let moment = self.moment(now);
+        let healed = self.healed;
+        let late = self.runs.iter().find_map(|(run, log)| Some(format!("run {run}: {}", log.late(moment, healed)?)));
+        let kept = self.waits.values().find(|wait| wait.holds.is_some_and(|since| since.is_late(ANSWER, moment)));
+        let kept = kept.map(|wait| format!("a wait goes on although its condition holds: {}", wait.what));
+        self.broken.extend(late.or(kept));
     }
 
     /// Somebody was told that a value is written.
@@ -162,16 +173,34 @@ impl Rules {
     /// Somebody was shown a value, as of that revision.
     pub(crate) fn told_value(&mut self, run: RunId, key: &Key, value: Option<&str>, revision: u64) {
         let Some(log) = self.runs.get(&run).filter(|_| revision > 0) else { return };
-        let at = usize::try_from(revision - 1).ok().and_then(|at| log.records.get(at));
-        let there = match at.map(|record| &record.event) {
-            Some(Event::ParameterSet { key: set, value: new, .. }) => set == key && Some(new.as_str()) == value,
-            Some(Event::ParameterUnset { key: unset, .. }) => unset == key && value.is_none(),
-            _ => false,
-        };
-        if !there {
+        if !log.wrote(revision, key, value) {
             self.broken(format!(
                 "run {run}: {key} was shown as {value:?} of revision {revision}, which is not on disk"
             ));
+        }
+    }
+
+    /// Somebody was told that an operation was begun for a request.
+    pub(crate) fn told_operation(&mut self, run: RunId, by: &Author, op: u64, number: u32) {
+        self.acknowledged += 1;
+        if self.runs.get(&run).and_then(|log| log.members.begun(by, op)) != Some(number) {
+            self.broken(format!("run {run}: operation {number} was acknowledged and is not on disk"));
+        }
+    }
+
+    /// A machine was told that a barrier is open.
+    pub(crate) fn told_open(&mut self, run: RunId, barrier: &MeetingName) {
+        self.acknowledged += 1;
+        if !self.runs.get(&run).is_some_and(|log| log.meetings.is_open(barrier)) {
+            self.broken(format!("run {run}: somebody has passed barrier {barrier}, which is not open"));
+        }
+    }
+
+    /// Somebody was told that it leads.
+    pub(crate) fn told_leads(&mut self, run: RunId, lead: &MeetingName, who: &Leader, number: u64) {
+        self.acknowledged += 1;
+        if !self.runs.get(&run).is_some_and(|log| log.meetings.has_led(lead, who, number)) {
+            self.broken(format!("run {run}: {who} was told that it leads {lead} as {number}, which is not on disk"));
         }
     }
 
@@ -202,10 +231,14 @@ impl Rules {
         self.stray.insert((key.run, key.instance));
     }
 
-    /// Somebody begins to wait.
-    pub(crate) fn wait_begins(&mut self, now: u64, what: String) -> u64 {
+    /// Somebody begins to wait; for a value of a parameter of a run, or one written since an event, if that is what
+    /// it waits for.
+    pub(crate) fn wait_begins(&mut self, now: u64, what: String, condition: Option<(RunId, Key, Option<u64>)>) -> u64 {
         self.next_wait += 1;
-        self.waits.insert(self.next_wait, (what, now));
+        let holds =
+            |(run, key, than): &(RunId, Key, Option<u64>)| self.runs.get(run).is_some_and(|l| l.holds(key, *than));
+        let holds = condition.as_ref().filter(|c| holds(c)).map(|_| self.moment(now));
+        self.waits.insert(self.next_wait, Wait { what, began: now, condition, holds });
         self.next_wait
     }
 
@@ -233,100 +266,40 @@ impl Rules {
         if machines > 0 {
             self.broken(format!("at rest there are {machines} machines that no run owns"));
         }
-        if let Some((what, since)) = self.waits.values().next().cloned() {
-            self.broken(format!("a wait never ended: {what}, since {} s", since / 1000));
+        if let Some(wait) = self.waits.values().next() {
+            self.broken(format!("a wait never ended: {}, since {} s", wait.what, wait.began / 1000));
         }
     }
 
-    /// A run rests in Ready: so many machines there are, for so many instances that are up.
-    pub(crate) fn rests(&mut self, run: RunId, machines: &[(InstanceId, String)]) {
-        let mut seen = BTreeSet::new();
-        for (instance, machine) in machines {
-            if !seen.insert(instance) && !self.stray.contains(&(run, instance.clone())) {
-                self.broken(format!("run {run} rests, and {instance} has two machines, {machine} and another"));
-                return;
-            }
-        }
-    }
-}
-
-impl Log {
-    fn new(now: u64, timeout: u64, outage: u64) -> Self {
-        Log {
-            records: vec![],
-            timeout,
-            created: now,
-            state: Initializing,
-            since: now,
-            abort: None,
-            outage_then: outage,
-            attempts: BTreeMap::new(),
-            enrolled: BTreeSet::new(),
-            ops: BTreeMap::new(),
-            revisions: BTreeMap::new(),
-            values: BTreeMap::new(),
-        }
+    /// How many operations were begun.
+    pub(crate) fn operations(&self) -> u64 {
+        self.runs.values().map(|log| u64::from(log.members.operations())).sum()
     }
 
-    /// Takes an event; says which rule it breaks.
-    fn take(&mut self, now: u64, outage: u64, record: Record, expected: &BTreeMap<String, u64>) -> Option<String> {
-        let seq = self.records.len() as u64 + 1;
-        if record.seq != seq {
-            return Some(format!("event {} follows {}", record.seq, seq - 1));
-        }
-        let broken = (self.state.is_final())
-            .then(|| format!("an event after {}: {:?}", self.state, record.event))
-            .or_else(|| self.once(&record))
-            .or_else(|| self.change(now, outage, &record, expected));
-        self.records.push(record);
-        broken
+    /// The last state of one.
+    pub(crate) fn state(&self, run: RunId) -> Option<RunState> {
+        self.runs.get(&run).map(|log| log.state)
     }
 
-    /// A machine's change is applied once, in its order. One change may make several events, side by side.
-    fn once(&mut self, record: &Record) -> Option<String> {
-        let (Author::Instance(by), Some(op)) = (&record.by, record.op) else { return None };
-        let last = self.ops.insert(by.clone(), op).unwrap_or(0);
-        let beside = self.records.last().is_some_and(|before| before.by == record.by && before.op == record.op);
-        (op < last || (op == last && !beside)).then(|| format!("change {op} of {by} was applied after {last}"))
+    /// What a run does now; none once it has ended.
+    pub(crate) fn plan(&self, run: RunId) -> Option<Plan> {
+        self.runs.get(&run).filter(|log| !log.state.is_final()).map(|log| log.plan.clone())
     }
 
-    fn change(&mut self, now: u64, outage: u64, record: &Record, expected: &BTreeMap<String, u64>) -> Option<String> {
-        match &record.event {
-            Event::StateChanged { state } => {
-                let from = std::mem::replace(&mut self.state, *state);
-                (self.since, self.outage_then) = (now, outage);
-                let allowed = TABLE.iter().find(|(known, _)| *known == from).map_or(&[][..], |(_, to)| to);
-                return (!allowed.contains(state)).then(|| format!("it went from {from} to {state}"));
-            }
-            Event::AbortRaised { .. } => {
-                self.abort.get_or_insert(now);
-                self.outage_then = outage;
-            }
-            Event::AbortCancelled => self.abort = None,
-            Event::LaunchIntended { instance, attempt, .. } => {
-                self.ops.remove(instance);
-                let before = self.attempts.insert(instance.clone(), *attempt).unwrap_or(0);
-                return (*attempt != before + 1).then(|| format!("attempt {attempt} of {instance} follows {before}"));
-            }
-            Event::Enrolled { instance, attempt, .. } => {
-                let first = self.enrolled.insert((instance.clone(), *attempt));
-                return (!first).then(|| format!("attempt {attempt} of {instance} enrolled twice"));
-            }
-            Event::ParameterSet { key, value, .. } => {
-                let had = self.revisions.insert(key.clone(), record.seq).unwrap_or(0);
-                if let Some(twice) = self.values.insert(value.clone(), record.seq) {
-                    return Some(format!("`{value}` was written twice, in {twice} and {}", record.seq));
-                }
-                let wanted = expected.get(value).copied();
-                return wanted
-                    .filter(|wanted| *wanted != had)
-                    .map(|wanted| format!("`{value}` was to be written over revision {wanted} and was over {had}"));
-            }
-            Event::ParameterUnset { key, .. } => {
-                self.revisions.insert(key.clone(), record.seq);
-            }
-            _ => {}
-        }
-        None
+    /// Who takes part in a run.
+    pub(crate) fn live(&self, run: RunId) -> Vec<InstanceId> {
+        self.runs.get(&run).into_iter().flat_map(|log| log.members.live()).cloned().collect()
+    }
+
+    /// Whether a run is aborted.
+    pub(crate) fn is_aborted(&self, run: RunId) -> bool {
+        self.runs.get(&run).is_some_and(|log| log.abort.is_some())
+    }
+
+    /// A run rests in Ready: these machines there are, each of an attempt of an instance.
+    pub(crate) fn rests(&mut self, run: RunId, machines: &[(InstanceId, u32)]) {
+        let stray = self.stray.iter().filter(|(of, _)| *of == run).map(|(_, id)| id.clone()).collect();
+        let broken = self.runs.get(&run).and_then(|log| log.members.rest(machines, &stray));
+        self.broken.extend(broken.map(|what| format!("run {run} rests, and {what}")));
     }
 }

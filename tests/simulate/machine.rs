@@ -1,9 +1,12 @@
 //! The agent of each machine. It keeps its changes until they are answered, asks its questions again on
-//! each connection, and loses connections and its own life as real ones do.
+//! each connection, and loses connections and its own life as real ones do. What it runs is in [`super::work`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,27 +17,23 @@ use slipstream_coordinator::{
 use slipstream_shared::{
     context::Context,
     event::StepResult,
-    id::InstanceId,
+    id::{AttemptKey, InstanceId},
     link::{AgentPlan, Change, Down, HEARTBEAT_SECONDS, RefusedChange, Reply, Up},
-    parameter::Key,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    plan::PARAMETERS,
-    sim::{Shown, Sim},
-};
+use crate::sim::{Shown, Sim};
 
 /// What a machine keeps on its disk, and what it knows while its agent lives.
 #[derive(Debug)]
-struct Room {
+pub(crate) struct Room {
     spool: VecDeque<(u64, Change)>,
     next: u64,
     /// Scripts that have ended, as far as this machine knows.
-    finished: BTreeMap<u32, StepResult>,
-    ready: bool,
-    reported: bool,
+    pub(crate) finished: BTreeMap<u32, StepResult>,
+    /// The ready check has passed since it was booted.
+    pub(crate) ready: bool,
     makers: BTreeMap<u64, oneshot::Sender<Option<RefusedChange>>>,
     questions: BTreeMap<u64, (Up, oneshot::Sender<Reply>)>,
     asked: u64,
@@ -44,80 +43,110 @@ struct Room {
 /// One machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    sim: Arc<Sim>,
-    started: Started,
+    pub(crate) sim: Arc<Sim>,
+    name: String,
+    pub(crate) key: AttemptKey,
+    user_data: String,
     room: Mutex<Room>,
-    plan: Shown<Option<AgentPlan>>,
-    abort: Shown<bool>,
-    report: Shown<bool>,
+    is_on: AtomicBool,
+    pub(crate) plan: Shown<Option<AgentPlan>>,
+    pub(crate) abort: Shown<bool>,
+    pub(crate) report: Shown<bool>,
 }
 
 /// Why a machine does not connect again.
 struct Dismissed;
 
 impl Machine {
-    /// Lives until the machine ends.
-    pub(crate) async fn live(sim: Arc<Sim>, started: Started) {
-        let ended = started.ended.clone();
+    /// One that was never booted.
+    pub(crate) fn new(sim: &Arc<Sim>, started: &Started) -> Arc<Self> {
         let room = Room {
             spool: VecDeque::new(),
             next: 1,
             finished: BTreeMap::new(),
             ready: false,
-            reported: false,
             makers: BTreeMap::new(),
             questions: BTreeMap::new(),
             asked: 0,
             out: None,
         };
-        let machine = Arc::new(Machine {
-            sim,
-            started,
+        Arc::new(Machine {
+            sim: Arc::clone(sim),
+            name: started.machine.clone(),
+            key: started.key.clone(),
+            user_data: started.user_data.clone(),
             room: Mutex::new(room),
+            is_on: AtomicBool::new(false),
             plan: Shown::new(None),
             abort: Shown::new(false),
             report: Shown::new(false),
-        });
+        })
+    }
+
+    /// Lives until the machine ends or is powered off. It may be powered on again later.
+    pub(crate) async fn live(self: Arc<Self>, ended: CancellationToken) {
+        if self.is_on.swap(true, Ordering::Relaxed) {
+            return;
+        }
         loop {
-            let crash = machine.sim.dice().between(60, 3000);
-            let crashes = machine.sim.mishap(300);
+            let crash = self.sim.dice().between(60, 3000);
+            let crashes = self.sim.mishap(300);
             let crash = async {
                 tokio::time::sleep(Duration::from_secs(crash)).await;
                 if !crashes {
                     std::future::pending::<()>().await;
                 }
             };
+            let over = tokio::select! {
+                biased;
+                () = ended.cancelled() => true,
+                () = self.connect() => true,
+                () = self.work() => true,
+                () = crash => false,
+            };
+            self.forget();
+            if over {
+                break self.is_on.store(false, Ordering::Relaxed);
+            }
+            let boot = self.down();
+            self.sim.note(|| format!("{} crashes, for {} s", self.name(), boot.as_secs()));
             tokio::select! {
                 biased;
-                () = ended.cancelled() => return,
-                () = machine.connect() => return,
-                () = machine.work() => return,
-                () = crash => {}
+                () = ended.cancelled() => break self.is_on.store(false, Ordering::Relaxed),
+                () = tokio::time::sleep(boot) => {}
             }
-            // Everything but the disk is lost.
-            machine.sim.note(|| format!("{} crashes", machine.name()));
-            {
-                let mut room = machine.room();
-                room.makers.clear();
-                room.questions.clear();
-                room.out = None;
-            }
-            machine.plan.show(None);
-            machine.report.show(false);
-            let boot = machine.sim.delay(5000, 120_000);
-            tokio::time::sleep(boot).await;
         }
     }
 
+    /// How long it is down after a crash: sometimes for so long that it is given up, sometimes for ever.
+    fn down(&self) -> Duration {
+        if !self.sim.mishap(250) {
+            return self.sim.delay(5000, 120_000);
+        }
+        let for_ever = self.sim.dice().percent(30);
+        Duration::from_secs(if for_ever { 1_000_000 } else { self.sim.dice().between(30, 2000) })
+    }
+
+    /// Everything but the disk is lost.
+    fn forget(&self) {
+        let mut room = self.room();
+        room.makers.clear();
+        room.questions.clear();
+        (room.out, room.ready) = (None, false);
+        drop(room);
+        self.plan.show(None);
+        self.report.show(false);
+    }
+
     fn name(&self) -> String {
-        format!("{} ({})", self.started.key.instance, self.started.machine)
+        format!("{} ({})", self.key.instance, self.name)
     }
 
-    fn id(&self) -> &InstanceId {
-        &self.started.key.instance
+    pub(crate) fn id(&self) -> &InstanceId {
+        &self.key.instance
     }
 
-    fn room(&self) -> MutexGuard<'_, Room> {
+    pub(crate) fn room(&self) -> MutexGuard<'_, Room> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,9 +164,9 @@ impl Machine {
 
     async fn session(&self) -> Result<(), Dismissed> {
         let life = self.sim.life().await;
-        let key = &self.started.key;
-        let secret = format!("key of {}", self.started.machine);
-        let token = Context::from_user_data(self.started.user_data.as_bytes()).expect("ours").token;
+        let key = &self.key;
+        let secret = format!("key of {}", self.name);
+        let token = Context::from_user_data(self.user_data.as_bytes()).expect("ours").token;
         let attached = async {
             let handle = life.runs.find(&key.run.to_string()).await.map_err(|e| is_over(&e))?;
             match handle.enrol(&key.instance, key.attempt, &token, &secret, "1").await {
@@ -161,8 +190,9 @@ impl Machine {
         let lasts = if self.sim.mishap(400) { self.sim.dice().between(1, 600) } else { 1_000_000 };
         let (out, lines) = mpsc::unbounded_channel();
         let ends = CancellationToken::new();
+        let _ends = ends.clone().drop_guard();
         // What it has sent may still arrive when it has another connection already.
-        self.sim.spawn(send(Arc::clone(&self.sim), up, lines, life.dead.clone(), ends.clone()));
+        self.sim.spawn(send(Arc::clone(&self.sim), up, lines, life.dead.clone(), ends));
         let result = tokio::select! {
             biased;
             () = life.dead.cancelled() => Ok(()),
@@ -170,8 +200,14 @@ impl Machine {
             () = tokio::time::sleep(Duration::from_secs(lasts)) => Ok(()),
         };
         self.room().out = None;
-        ends.cancel();
         result
+    }
+
+    fn answered(&self, id: u64, reply: Reply) {
+        let question = self.room().questions.remove(&id);
+        if let Some((_, to)) = question {
+            let _ = to.send(reply);
+        }
     }
 
     async fn receive(&self, mut down: Lines, out: mpsc::UnboundedSender<Up>) -> Result<(), Dismissed> {
@@ -187,12 +223,8 @@ impl Machine {
                     self.abort.show(plan.abort.is_some());
                     self.plan.show(Some(*plan));
                 }
-                Down::Answer { id, reply } => {
-                    let question = self.room().questions.remove(&id);
-                    if let Some((_, to)) = question {
-                        let _ = to.send(reply);
-                    }
-                }
+                Down::Answer { id, reply } => self.answered(id, reply),
+                Down::Answers { ids, reply } => ids.into_iter().for_each(|id| self.answered(id, reply.clone())),
                 Down::Done { op, refused } => self.done(op, refused),
                 Down::Abort { .. } => self.abort.show(true),
                 Down::AbortCancelled => self.abort.show(false),
@@ -232,7 +264,7 @@ impl Machine {
                 Some(Change::Set { value, .. } | Change::SetIf { value, .. }) => value.as_deref(),
                 _ => None,
             };
-            self.sim.rules().told_applied(self.started.key.run, self.id(), value);
+            self.sim.rules().told_applied(self.key.run, self.id(), value);
         }
         if let Some(maker) = maker {
             let _ = maker.send(refused);
@@ -240,7 +272,7 @@ impl Machine {
     }
 
     /// Makes a change; gives the answer, if it comes before the agent crashes.
-    async fn change(&self, change: Change) -> Option<RefusedChange> {
+    pub(crate) async fn change(&self, change: Change) -> Option<RefusedChange> {
         let answer = {
             let mut room = self.room();
             let op = room.next;
@@ -261,7 +293,7 @@ impl Machine {
     }
 
     /// Asks a question and waits for its answer, not longer than so many seconds.
-    async fn ask(&self, within: u64, question: impl FnOnce(u64) -> Up) -> Option<Reply> {
+    pub(crate) async fn ask(&self, within: u64, question: impl FnOnce(u64) -> Up) -> Option<Reply> {
         let (id, answer) = {
             let mut room = self.room();
             room.asked += 1;
@@ -283,104 +315,6 @@ impl Machine {
         }
         answer.ok()?.ok()
     }
-
-    /// What the machine is for: its scripts, then its report when that is asked for.
-    async fn work(&self) {
-        let Some(plan) = self.plan.until(Option::is_some).await else { return };
-        let deploy = async {
-            for index in 0..plan.deploy {
-                let known = plan.finished.contains_key(&index) || self.room().finished.contains_key(&index);
-                if !known && !self.step(index, &plan).await {
-                    return std::future::pending::<()>().await;
-                }
-            }
-            if !std::mem::replace(&mut self.room().ready, true) {
-                self.change(Change::Ready).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let report = async {
-            self.report.until(|asked| *asked).await;
-            tokio::time::sleep(self.sim.delay(3000, 100_000)).await;
-            if !std::mem::replace(&mut self.room().reported, true) {
-                self.change(Change::Reported).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::join!(deploy, report);
-    }
-
-    /// One script. True: it has succeeded.
-    async fn step(&self, index: u32, plan: &AgentPlan) -> bool {
-        if self.abort.now() {
-            return false;
-        }
-        if plan.steps.get(usize::try_from(index).unwrap_or(0)).is_some_and(|step| step.gated)
-            && !matches!(self.ask(86_400, |id| Up::Env { id, index }).await, Some(Reply::Env { .. }))
-        {
-            return false;
-        }
-        self.change(Change::StepStarted { index }).await;
-        let aborted = tokio::select! {
-            biased;
-            _ = self.abort.until(|aborted| *aborted) => true,
-            () = self.script() => false,
-        };
-        let fails = self.sim.mishap(15);
-        let result = StepResult {
-            exit: (!aborted).then(|| i32::from(fails)),
-            cause: aborted.then(|| "aborted".to_owned()),
-            ..StepResult::default()
-        };
-        self.room().finished.insert(index, result.clone());
-        self.change(Change::StepFinished { index, result }).await;
-        !aborted && !fails
-    }
-
-    /// What a script does.
-    async fn script(&self) {
-        let times = self.sim.dice().between(1, 4);
-        for _ in 0..times {
-            let pause = self.sim.delay(2000, 60_000);
-            tokio::time::sleep(pause).await;
-            let key = Key::instance(self.id(), random_parameter(&self.sim));
-            let choice = self.sim.dice().below(10);
-            match choice {
-                0..5 => drop(self.change(Change::Set { key, value: Some(self.value()), ignore_abort: false }).await),
-                5 => drop(self.change(Change::Set { key, value: None, ignore_abort: false }).await),
-                6 | 7 => self.compare(key).await,
-                _ => {
-                    let wait = |id| Up::Get { id, key, wait: true, ignore_abort: choice == 9 };
-                    let within = self.sim.dice().between(1, 90);
-                    self.ask(within, wait).await;
-                }
-            }
-        }
-        // Whoever refers to it goes on.
-        for name in PARAMETERS {
-            let set =
-                Change::Set { key: Key::instance(self.id(), name), value: Some(self.value()), ignore_abort: false };
-            self.change(set).await;
-        }
-    }
-
-    async fn compare(&self, key: Key) {
-        let get = |id| Up::Get { id, key: key.clone(), wait: false, ignore_abort: true };
-        let Some(Reply::Value { value, revision }) = self.ask(60, get).await else { return };
-        self.sim.rules().told_value(self.started.key.run, &key, value.as_deref(), revision);
-        let new = self.value();
-        self.sim.rules().expect(&new, revision);
-        self.change(Change::SetIf { key, value: Some(new), revision, ignore_abort: false }).await;
-    }
-
-    /// A value that nobody else writes.
-    fn value(&self) -> String {
-        format!("{}-{}-{:x}", self.id(), self.started.machine, self.sim.dice().number())
-    }
-}
-
-fn random_parameter(sim: &Sim) -> &'static str {
-    sim.dice().one::<&str>(&PARAMETERS)
 }
 
 /// Whether there is no use in trying again.

@@ -7,13 +7,22 @@
 mod cloud;
 mod invariants;
 mod machine;
+mod operators;
 mod plan;
 mod sim;
 mod store;
 mod users;
+mod work;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use world::{Outcome, live};
 
@@ -30,6 +39,64 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a whole number")))
 }
 
+/// What came of many worlds.
+#[derive(Debug, Default)]
+struct Sum {
+    worlds: u64,
+    runs: u64,
+    operations: u64,
+    events: u64,
+    acknowledged: u64,
+    kills: u64,
+    seconds: u64,
+    /// Seeds that break a rule, and which.
+    found: BTreeMap<u64, String>,
+    /// The end of the trace of the first that was found.
+    trace: Option<String>,
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: &Outcome) {
+        self.worlds += 1;
+        self.runs += outcome.runs;
+        self.operations += outcome.operations;
+        self.events += outcome.events;
+        self.acknowledged += outcome.acknowledged;
+        self.kills += outcome.kills;
+        self.seconds += outcome.seconds;
+        if let Some(broken) = &outcome.broken {
+            self.trace.get_or_insert_with(|| end_of(outcome));
+            self.found.insert(seed, format!("seed {seed} breaks a rule: {broken}"));
+        }
+    }
+}
+
+/// Lives through the worlds of some seeds, on all processors, until `enough` of them break a rule.
+fn live_through(seeds: std::ops::Range<u64>, enough: u64, within: Option<Duration>) -> Sum {
+    let (next, sum, began) = (AtomicU64::new(seeds.start), Mutex::new(Sum::default()), Instant::now());
+    let worker = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || within.is_some_and(|within| began.elapsed() > within) {
+                return;
+            }
+            let outcome = live(seed);
+            let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+            sum.add(seed, &outcome);
+            if sum.found.len() as u64 >= enough {
+                return next.store(seeds.end, Ordering::Relaxed);
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(worker);
+        }
+    });
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn no_world_breaks_a_rule() {
     if let Some(seed) = number("SEED") {
@@ -41,33 +108,28 @@ fn no_world_breaks_a_rule() {
     let (seeds, first) = (number("SEEDS"), number("FIRST").unwrap_or(1));
     let enough = number("ENOUGH").unwrap_or(ENOUGH);
     let began = Instant::now();
-    let mut found: Vec<String> = Vec::new();
-    let (mut worlds, mut events, mut acknowledged, mut kills, mut seconds) = (0, 0, 0, 0, 0);
-    for seed in first..first + seeds.unwrap_or(FEW) {
-        let outcome = live(seed);
-        (worlds, events, kills) = (worlds + 1, events + outcome.events, kills + outcome.kills);
-        (acknowledged, seconds) = (acknowledged + outcome.acknowledged, seconds + outcome.seconds);
-        if let Some(broken) = &outcome.broken {
-            if found.is_empty() {
-                println!("{}", end_of(&outcome));
-            }
-            found.push(format!("seed {seed} breaks a rule: {broken}"));
-        }
-        if found.len() as u64 == enough {
-            break;
-        }
-        if seeds.is_none() && began.elapsed() > LONG_ENOUGH {
-            break;
-        }
-    }
-    let took = began.elapsed().as_secs_f64();
+    let within = seeds.is_none().then_some(LONG_ENOUGH);
+    let sum = live_through(first..first + seeds.unwrap_or(FEW), enough, within);
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    let per_minute = |count: u64| f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / minutes;
+    println!("{}", sum.trace.unwrap_or_default());
     println!(
-        "simulate: {worlds} worlds in {took:.1} s ({:.0} a minute): {} hours, {events} events, {acknowledged} acknowledged, {kills} kills",
-        60.0 * f64::from(u32::try_from(worlds).unwrap_or(u32::MAX)) / took,
-        seconds / 3600,
+        "simulate: {} worlds with {} runs in {:.1} s ({:.0} runs a minute): {} hours, {} events, {} acknowledged, \
+         {} operations, {} kills",
+        sum.worlds,
+        sum.runs,
+        minutes * 60.0,
+        per_minute(sum.runs),
+        sum.seconds / 3600,
+        sum.events,
+        sum.acknowledged,
+        sum.operations,
+        sum.kills,
     );
+    let found: Vec<&str> = sum.found.values().map(String::as_str).collect();
     assert!(found.is_empty(), "SEED=n shows all of one\n{}", found.join("\n"));
-    assert!(events > worlds * 10 && acknowledged > worlds && kills > worlds / 2, "too little happens");
+    let enough = sum.events > sum.worlds * 10 && sum.acknowledged > sum.worlds && sum.kills > sum.worlds / 2;
+    assert!(enough && sum.operations > sum.worlds / 4, "too little happens");
 }
 
 fn end_of(outcome: &Outcome) -> String {
@@ -79,8 +141,7 @@ fn end_of(outcome: &Outcome) -> String {
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn planted_bugs_are_found() {
-    let bugs = ["answer-first", "apply-twice", "blind-compare", "no-report-deadline"];
-    for bug in bugs {
+    for (bug, _) in slipstream_coordinator::planted::Bug::ALL {
         let began = Instant::now();
         let mut test = std::process::Command::new(std::env::current_exe().expect("this test"));
         test.args(["--exact", "no_world_breaks_a_rule", "--nocapture"]);

@@ -1,12 +1,14 @@
-//! What is launched: applications of a few nodes that need each other, never in a circle.
+//! What is launched: applications of a few nodes that need each other, never in a circle. And what they are
+//! updated to.
 
 use std::collections::BTreeMap;
 
 use slipstream_shared::{
     id::NodeName,
+    operation::{Bounds, Hook},
     plan::{
-        Category, KeepRunning, Need, NeedMilestone, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, Script, Size,
-        StepPlan,
+        Category, KeepRunning, Need, NeedMilestone, Network, NodePlan, OnSilent, ParamPlan, Plan, Policy, ReadyCheck,
+        ReadyPlan, Script, Size, StepPlan,
     },
     template::{Target, Which},
 };
@@ -18,15 +20,21 @@ const NODES: [&str; 3] = ["db", "web", "client"];
 /// The parameters of every instance that scripts and users write.
 pub(crate) const PARAMETERS: [&str; 3] = ["alpha", "beta", "gamma"];
 
-pub(crate) fn plan(random: &mut Random) -> Plan {
-    let count = usize::try_from(random.between(1, 3)).unwrap_or(1);
+/// What machines and programs lead.
+pub(crate) const LEADS: [&str; 2] = ["chief", "clerk"];
+
+/// Names of the steps of every instance.
+pub(crate) const STEPS: [&str; 2] = ["install", "deploy"];
+
+pub(crate) fn plan(random: &mut Random, most_nodes: u64) -> Plan {
+    let count = usize::try_from(random.between(1, most_nodes)).unwrap_or(1);
     let nodes: Vec<&str> = NODES[..count].to_vec();
     let policies =
         [KeepRunning::Always, KeepRunning::Always, KeepRunning::OnSuccess, KeepRunning::OnError, KeepRunning::Never];
     let policy =
         Policy { keep_running: *random.one(&policies), timeout: random.between(20, 90) * 60, ..Policy::default() };
     Plan {
-        module: "test@1".into(),
+        module: version(1),
         title: "test".into(),
         category: Category::Application,
         params: BTreeMap::new(),
@@ -36,10 +44,40 @@ pub(crate) fn plan(random: &mut Random) -> Plan {
     }
 }
 
+fn version(number: usize) -> String {
+    format!("test@{number}")
+}
+
+/// Another version of the same module: another script, another number of instances, one node more or less.
+pub(crate) fn next(random: &mut Random, plan: &Plan) -> Plan {
+    let number = plan.module.rsplit('@').next().and_then(|n| n.parse().ok()).unwrap_or(1) + 1;
+    let mut plan = Plan { module: version(number), ..plan.clone() };
+    let has = plan.nodes.len();
+    if has < NODES.len() && random.percent(30) {
+        plan.nodes.insert(name_of(NODES[has]), node(random, &NODES[..has]));
+    } else if has > 1 && random.percent(30) {
+        plan.nodes.remove(&name_of(NODES[has - 1]));
+    }
+    for node in plan.nodes.values_mut() {
+        if random.percent(40) {
+            let step = random.below(2);
+            let text = format!("true # {number}");
+            node.steps[usize::from(step == 1)].script = Script::Text(text);
+        }
+        if random.percent(20) {
+            node.count = u32::try_from(random.between(1, 4)).unwrap_or(1);
+        }
+    }
+    plan
+}
+
 fn node(random: &mut Random, before: &[&str]) -> NodePlan {
     let param = |name: &str| (name.to_owned(), ParamPlan::default());
     let mut params: BTreeMap<String, ParamPlan> = PARAMETERS.iter().map(|name| param(name)).collect();
-    let mut steps = vec![step("install"), step("deploy")];
+    let mut steps: Vec<StepPlan> = STEPS.iter().map(|name| step(name)).collect();
+    if random.percent(30) {
+        steps[1].within = Some(600);
+    }
     if !before.is_empty() {
         let other = random.one(before);
         let which = *random.one(&["", "[*]", "[any]"]);
@@ -51,6 +89,10 @@ fn node(random: &mut Random, before: &[&str]) -> NodePlan {
             steps[1].needs.push(Need { target, milestone });
         }
     }
+    let silences = [OnSilent::Wait, OnSilent::Wait, OnSilent::Replace, OnSilent::Replace, OnSilent::Fail];
+    let ready = ReadyPlan { check: ReadyCheck::Exec("true".into()), within: 120, every: 5 };
+    let hooks = [Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove].into_iter().filter(|_| random.percent(30));
+    let hooks = hooks.map(|hook| (hook, vec![step(hook.name())])).collect();
     NodePlan {
         component: "test@1".into(),
         count: u32::try_from(random.between(1, 3)).unwrap_or(1),
@@ -64,11 +106,11 @@ fn node(random: &mut Random, before: &[&str]) -> NodePlan {
         params,
         steps,
         report: if random.percent(50) { vec![step("report")] } else { vec![] },
-        ready: None,
-        bounds: slipstream_shared::operation::Bounds::default(),
-        hooks: BTreeMap::new(),
-        tolerate: 0,
-        on_silent: OnSilent::Wait,
+        ready: random.percent(30).then_some(ready),
+        bounds: Bounds::default(),
+        hooks,
+        tolerate: u32::from(random.percent(20)),
+        on_silent: *random.one(&silences),
         instances: BTreeMap::new(),
         imported: false,
     }

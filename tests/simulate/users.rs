@@ -15,7 +15,7 @@ use slipstream_shared::{
 use crate::{plan::PARAMETERS, sim::Sim};
 
 /// The user whose runs these are.
-fn ann() -> Author {
+pub(crate) fn ann() -> Author {
     Author::User("ann".to_owned())
 }
 
@@ -96,13 +96,26 @@ async fn write(sim: &Arc<Sim>, run: RunId, key: &Key, compare: bool) {
 
 async fn wait(sim: &Arc<Sim>, run: RunId, key: &Key) {
     let known = read(sim, run, key).await.unwrap_or(0);
-    let condition: Condition = if sim.dice().percent(50) {
-        format!("{key}@{known}").parse().expect("a condition")
-    } else {
-        key.to_string().parse().expect("a condition")
-    };
-    let number = sim.rules().wait_begins(sim.now(), format!("for {condition}"));
+    let newer = sim.dice().percent(50);
     let ignore_abort = sim.dice().percent(30);
+    wait_for(sim, run, key, newer.then_some(known), ignore_abort).await;
+}
+
+/// Somebody who waits for each next value of a parameter, so many times.
+pub(crate) async fn watch(sim: Arc<Sim>, run: RunId, key: Key, times: u64) {
+    for _ in 0..times {
+        let known = read(&sim, run, &key).await.unwrap_or(0);
+        wait_for(&sim, run, &key, Some(known), true).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Waits until a parameter has a value, or one newer than an event, or there will be none.
+async fn wait_for(sim: &Arc<Sim>, run: RunId, key: &Key, newer_than: Option<u64>, ignore_abort: bool) {
+    let text = newer_than.map_or_else(|| key.to_string(), |than| format!("{key}@{than}"));
+    let condition: Condition = text.parse().expect("a condition");
+    let now = sim.now();
+    let number = sim.rules().wait_begins(now, format!("for {condition}"), Some((run, key.clone(), newer_than)));
     loop {
         let condition = condition.clone();
         let asked = sim
@@ -111,7 +124,7 @@ async fn wait(sim: &Arc<Sim>, run: RunId, key: &Key) {
         match asked {
             Some(Ok(answer)) => {
                 let mut rules = sim.rules();
-                for parameter in &answer.parameters {
+                for parameter in &answer.answer.parameters {
                     rules.told_value(run, key, parameter.value.as_deref(), parameter.revision);
                 }
                 rules.wait_ends(number);
@@ -125,7 +138,7 @@ async fn wait(sim: &Arc<Sim>, run: RunId, key: &Key) {
 
 /// Follows a run to its end, over all that happens to the coordinator.
 pub(crate) async fn follow(sim: Arc<Sim>, run: RunId) {
-    let number = sim.rules().wait_begins(sim.now(), format!("for the events of run {run}"));
+    let number = sim.rules().wait_begins(sim.now(), format!("for the events of run {run}"), None);
     let mut last = 0;
     loop {
         let life = sim.life().await;

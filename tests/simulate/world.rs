@@ -12,7 +12,9 @@ use slipstream_coordinator::{
     store::Backend,
 };
 use slipstream_shared::{
-    id::{InstanceId, RunId},
+    id::{InstanceId, NodeName, RunId},
+    parameter::Key,
+    plan::{NodePlan, Plan},
     state::RunState,
 };
 use tokio::sync::Semaphore;
@@ -21,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cloud::Way,
     machine::Machine,
-    plan::plan,
+    operators,
+    plan::{PARAMETERS, plan},
     sim::{Life, Sim},
     store::{Disk, Store},
     users,
@@ -36,7 +39,34 @@ pub(crate) struct Outcome {
     pub(crate) events: u64,
     pub(crate) acknowledged: u64,
     pub(crate) kills: u64,
+    pub(crate) runs: u64,
+    /// Operations that were begun.
+    pub(crate) operations: u64,
     pub(crate) seconds: u64,
+}
+
+/// How long and how lively a world is. Most are short: they find most of what there is to be found.
+struct Kind {
+    /// How long things go wrong, in seconds.
+    busy: (u64, u64),
+    runs: u64,
+    nodes: u64,
+    /// How often each of those who write, operate or lead does so.
+    times: u64,
+}
+
+const SHORT: Kind = Kind { busy: (120, 900), runs: 1, nodes: 2, times: 4 };
+const USUAL: Kind = Kind { busy: (600, 3600), runs: 2, nodes: 3, times: 10 };
+const LONG: Kind = Kind { busy: (3000, 9000), runs: 3, nodes: 3, times: 30 };
+
+impl Kind {
+    fn of(dice: u64) -> Self {
+        match dice {
+            0..6 => SHORT,
+            6..9 => USUAL,
+            _ => LONG,
+        }
+    }
 }
 
 /// Lives through the world of a seed.
@@ -53,6 +83,8 @@ pub(crate) fn live(seed: u64) -> Outcome {
             events: rules.events,
             acknowledged: rules.acknowledged,
             kills: site.kills,
+            runs: rules.states().len() as u64,
+            operations: rules.operations(),
             seconds: sim.now() / 1000,
         }
     })
@@ -64,6 +96,7 @@ struct Site {
     cloud: Cloud,
     clock: Seam,
     life: Option<Life>,
+    kind: Kind,
     kills: u64,
 }
 
@@ -71,6 +104,7 @@ impl Site {
     fn new(sim: &Arc<Sim>, seed: u64) -> Self {
         let clock = Seam::seeded(seed);
         let cloud = Cloud::new(Seam::seeded(seed ^ 1));
+        let kind = Kind::of(sim.dice().below(10));
         let habits = {
             let mut dice = sim.dice();
             Habits {
@@ -84,18 +118,22 @@ impl Site {
         let mut starts = cloud.starts();
         let own = Arc::clone(sim);
         sim.spawn(async move {
+            let mut machines: BTreeMap<String, Arc<Machine>> = BTreeMap::new();
             while let Some(started) = starts.recv().await {
                 own.note(|| format!("{} runs as {}", started.key.instance, started.machine));
-                own.spawn(Machine::live(Arc::clone(&own), started));
+                let new = || Machine::new(&own, &started);
+                let machine = Arc::clone(machines.entry(started.machine.clone()).or_insert_with(new));
+                own.spawn(machine.live(started.ended));
             }
         });
-        Site { sim: Arc::clone(sim), disk: Disk::new(sim), cloud, clock, life: None, kills: 0 }
+        Site { sim: Arc::clone(sim), disk: Disk::new(sim), cloud, clock, life: None, kind, kills: 0 }
     }
 
     async fn run(&mut self) {
         self.start().await;
         let runs = self.begin_runs();
-        let busy = Duration::from_secs(self.sim.dice().between(300, 5400));
+        let (least, most) = self.kind.busy;
+        let busy = Duration::from_secs(self.sim.dice().between(least, most));
         let until = tokio::time::Instant::now() + busy;
         while tokio::time::Instant::now() < until && self.is_well() {
             self.disturb().await;
@@ -134,25 +172,16 @@ impl Site {
     }
 
     fn begin_runs(&self) -> Vec<RunId> {
-        let count = self.sim.dice().between(1, 2);
+        let count = self.sim.dice().between(1, self.kind.runs);
         let mut all = Vec::new();
         for _ in 0..count {
             let id = self.clock.run_id();
             all.push(id);
-            let plan = plan(&mut self.sim.dice());
-            let count_of = |count: u32| 1..=count;
-            let instances: Vec<InstanceId> = plan
-                .nodes
-                .iter()
-                .flat_map(|(node, n)| count_of(n.count).map(|i| InstanceId::new(node.clone(), i)))
-                .collect();
-            let sim = Arc::clone(&self.sim);
+            let plan = plan(&mut self.sim.dice(), self.kind.nodes);
+            let (sim, times) = (Arc::clone(&self.sim), self.kind.times);
             self.sim.spawn(async move {
-                if users::launch(&sim, plan, id).await {
-                    sim.spawn(users::follow(Arc::clone(&sim), id));
-                    let times = sim.dice().between(2, 12);
-                    sim.spawn(users::busy(Arc::clone(&sim), id, instances.clone(), times));
-                    sim.spawn(users::busy(Arc::clone(&sim), id, instances, times));
+                if users::launch(&sim, plan.clone(), id).await {
+                    populate(&sim, id, &plan, times);
                     if sim.mishap(150) {
                         tokio::time::sleep(sim.delay(600_000, 3_000_000)).await;
                         users::abort(Arc::clone(&sim), id).await;
@@ -175,7 +204,7 @@ impl Site {
             return;
         }
         let found = self.cloud.connector().find(run).await.unwrap_or_default();
-        let machines: Vec<(InstanceId, String)> = found.into_iter().map(|o| (o.key.instance, o.machine)).collect();
+        let machines: Vec<(InstanceId, u32)> = found.into_iter().map(|o| (o.key.instance, o.key.attempt)).collect();
         self.sim.rules().rests(run, &machines);
     }
 
@@ -202,6 +231,8 @@ impl Site {
                 let by = i64::try_from(self.sim.dice().below(2 * day)).unwrap_or(0) - 86_400_000;
                 self.sim.note(|| format!("the clock is set by {by} ms"));
                 self.clock.set_clock_by(by);
+                let now = self.sim.now();
+                self.sim.rules().clock_set(now);
             }
             5 => {
                 let found = self.sim.rules().states().keys().copied().collect::<Vec<_>>();
@@ -256,5 +287,30 @@ impl Site {
         self.sim.note(|| "the coordinator starts".to_owned());
         self.life = Some(life.clone());
         self.sim.set_life(Some(life));
+    }
+}
+
+/// Sends everybody who has to do with a run.
+fn populate(sim: &Arc<Sim>, run: RunId, plan: &Plan, most: u64) {
+    let ids = |(node, n): (&NodeName, &NodePlan)| {
+        let node = node.clone();
+        (1..=n.count).map(move |i| InstanceId::new(node.clone(), i))
+    };
+    let instances: Vec<InstanceId> = plan.nodes.iter().flat_map(ids).collect();
+    let times = sim.dice().between(2, most);
+    sim.spawn(users::follow(Arc::clone(sim), run));
+    sim.spawn(users::busy(Arc::clone(sim), run, instances.clone(), times));
+    sim.spawn(users::busy(Arc::clone(sim), run, instances.clone(), times));
+    let key = Key::instance(&instances[0], PARAMETERS[0]);
+    for _ in 0..3 {
+        sim.spawn(users::watch(Arc::clone(sim), run, key.clone(), times));
+    }
+    let operators = sim.dice().below(3);
+    for _ in 0..operators {
+        sim.spawn(operators::operate(Arc::clone(sim), run, times));
+    }
+    let programs = sim.dice().below(3);
+    for name in ["nightly", "weekly"].iter().take(usize::try_from(programs).unwrap_or(0)) {
+        sim.spawn(operators::program(Arc::clone(sim), run, name, times));
     }
 }

@@ -346,10 +346,10 @@ impl Link {
                 self.set_abort(plan.abort.clone());
                 self.plan.send_replace(Some(*plan));
             }
-            Down::Answer { id, reply } => {
-                if let Some(question) = self.state().questions.remove(&id) {
-                    let _ = question.reply.send(reply);
-                }
+            Down::Answer { id, reply } => self.state().answered(id, reply),
+            Down::Answers { ids, reply } => {
+                let mut state = self.state();
+                ids.into_iter().for_each(|id| state.answered(id, reply.clone()));
             }
             Down::Done { op, refused } => {
                 let mut state = self.state();
@@ -390,6 +390,13 @@ fn away(why: &str) -> Made {
 }
 
 impl State {
+    /// A question has its answer. Without the question nobody waits for that any more.
+    fn answered(&mut self, id: u64, reply: Reply) {
+        if let Some(question) = self.questions.remove(&id) {
+            let _ = question.reply.send(reply);
+        }
+    }
+
     fn send(&self, up: Up) {
         if let Some(out) = &self.out {
             // A connection that is about to be noticed as broken; everything is said again then.

@@ -61,6 +61,9 @@ async fn deploy(agent: &Arc<Agent>) {
         }
         index += 1;
     }
+    if current().held.is_some_and(|held| index >= held) {
+        return;
+    }
     ready::check(agent, &current()).await;
 }
 

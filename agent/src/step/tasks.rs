@@ -33,7 +33,7 @@ pub(super) async fn run(agent: &Arc<Agent>) -> Infallible {
             (status.stage, status.detail.clone())
         };
         one(agent, &plan, task).await;
-        if task.again.is_none() {
+        if task.again.is_none() && !task.check {
             agent.stage(stage, &detail);
         }
         over.insert(task.index);
@@ -68,9 +68,15 @@ async fn one(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask) {
     after(agent, plan, task, &result).await;
 }
 
-/// What follows from the end of a step that was run once more.
+/// What follows from the end of a task.
 async fn after(agent: &Arc<Agent>, plan: &AgentPlan, task: &AgentTask, result: &StepResult) {
-    let Some(step) = task.again else { return };
+    let Some(step) = task.again else {
+        // A hook that has failed says nothing about whether this machine serves.
+        if task.check {
+            ready::check_again(agent, plan).await;
+        }
+        return;
+    };
     if let Err(e) = agent.folder.keep_finished(step, result) {
         say(format_args!("cannot keep the result of {}: {e}", task.step.step));
     }

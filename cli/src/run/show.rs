@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use slipstream_shared::{
     api::{InstanceInfo, RunDetail, RunSummary},
     client::Client,
+    plan::Size,
     state::{Milestone, Outcome, RunState},
 };
 
@@ -50,6 +51,7 @@ pub(super) async fn show(context: &Context, client: &Client, run: &str) -> anyho
     } else {
         heading(&context.screen, &run)?;
         machines(&context.screen, &run)?;
+        hardware(&context.screen, &run)?;
         super::scale::below(&context.screen, &run.operations)?;
         outputs(&context.screen, &run)?;
         if !run.left.is_empty() {
@@ -161,6 +163,29 @@ fn machines(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
     }
     screen.line("")?;
     screen.table(&table, "No machines.")?;
+    Ok(())
+}
+
+/// Sizes and disks, where anything was said of them.
+fn hardware(screen: &Screen, run: &RunDetail) -> anyhow::Result<()> {
+    let said = |node: &&InstanceInfo| node.size != Size::default() || node.wanted_size.is_some();
+    if run.nodes.iter().any(|node| said(&node)) {
+        let mut table = Table::new(&["INSTANCE", "SIZE", "WANTED"]);
+        for node in run.nodes.iter().filter(said) {
+            let wanted = node.wanted_size.as_ref().map(ToString::to_string).unwrap_or_default();
+            table.row([
+                node.instance.to_string().into(),
+                node.size.to_string().into(),
+                Cell::toned(wanted, Tone::Warn),
+            ]);
+        }
+        screen.line("")?;
+        screen.table(&table, "")?;
+    }
+    if run.nodes.iter().any(|node| !node.disks.is_empty()) {
+        screen.line("")?;
+        screen.table(&super::disk::table(&run.nodes), "")?;
+    }
     Ok(())
 }
 

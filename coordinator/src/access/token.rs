@@ -19,8 +19,14 @@ pub fn api_token(seam: &Seam) -> String {
 /// What is kept of a token.
 #[must_use]
 pub fn hash(token: &str) -> [u8; 32] {
+    hash_bytes(token.as_bytes())
+}
+
+/// SHA-256.
+#[must_use]
+pub fn hash_bytes(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
 }
 

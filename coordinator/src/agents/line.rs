@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::Deserialize;
-use slipstream_shared::link::{Down, MAX_LINE, Up};
+use slipstream_shared::link::{ANSWERS, Down, MAX_LINE, Up};
 
 /// What has arrived and is not read yet.
 #[derive(Debug, Default)]
@@ -91,8 +91,20 @@ pub(super) fn write(line: &Down) -> Bytes {
     text.into()
 }
 
-/// The same, behind what is there.
-pub(super) fn write_to(text: &mut Vec<u8>, line: &Down) {
+/// The same, behind what is there, as an agent of that version understands it.
+pub(super) fn write_in(text: &mut Vec<u8>, line: Down, protocol: u32) {
+    match line {
+        Down::Answers { ids, reply } if protocol < ANSWERS => {
+            ids.into_iter().for_each(|id| write_to(text, &Down::Answer { id, reply: reply.clone() }));
+        }
+        Down::Hello { coordinator, last_op, refused, .. } => {
+            write_to(text, &Down::Hello { protocol, coordinator, last_op, refused });
+        }
+        line => write_to(text, &line),
+    }
+}
+
+fn write_to(text: &mut Vec<u8>, line: &Down) {
     // Plain data and memory: this cannot fail.
     serde_json::to_writer(&mut *text, line).unwrap_or_default();
     text.push(b'\n');
@@ -100,6 +112,8 @@ pub(super) fn write_to(text: &mut Vec<u8>, line: &Down) {
 
 #[cfg(test)]
 mod tests {
+    use slipstream_shared::link::{PROTOCOL, Reply};
+
     use super::*;
 
     #[test]
@@ -129,6 +143,24 @@ mod tests {
         lines.push(&vec![b'x'; MAX_LINE]);
         lines.push(b"\n");
         assert_eq!(lines.next().expect("fits").map(|line| line.len()), Some(MAX_LINE));
+    }
+
+    #[test]
+    fn an_older_agent_is_told_what_it_understands() {
+        let said = |protocol| {
+            let mut text = Vec::new();
+            let reply = Reply::Met { seq: 7 };
+            write_in(&mut text, Down::Answers { ids: vec![3, 5], reply }, protocol);
+            let hello = Down::Hello { protocol: PROTOCOL, coordinator: "c".into(), last_op: 0, refused: vec![] };
+            write_in(&mut text, hello, protocol);
+            String::from_utf8(text).expect("text")
+        };
+        let hello =
+            |protocol| format!("{{\"t\":\"hello\",\"protocol\":{protocol},\"coordinator\":\"c\",\"last_op\":0}}\n");
+        let each = "{\"t\":\"answer\",\"id\":3,\"is\":\"met\",\"seq\":7}\n{\"t\":\"answer\",\"id\":5,\"is\":\"met\",\"seq\":7}\n";
+        assert_eq!(said(1), format!("{each}{}", hello(1)));
+        let together = "{\"t\":\"answers\",\"ids\":[3,5],\"is\":\"met\",\"seq\":7}\n";
+        assert_eq!(said(2), format!("{together}{}", hello(2)));
     }
 
     #[test]

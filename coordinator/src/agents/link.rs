@@ -94,8 +94,8 @@ async fn serve(app: Shared, peer: Arc<Peer>, body: BodyDataStream, out: mpsc::Se
 }
 
 async fn talk(app: &App, peer: &Peer, input: &mut Input, out: &mpsc::Sender<Bytes>) -> End {
-    let link = match attach(app, peer, input).await {
-        Ok(link) => link,
+    let (link, protocol) = match attach(app, peer, input).await {
+        Ok(attached) => attached,
         Err(end) => return end,
     };
     let (down, up) = link.split();
@@ -103,17 +103,18 @@ async fn talk(app: &App, peer: &Peer, input: &mut Input, out: &mpsc::Sender<Byte
     let output = Output::new(&app.logs, &peer.key, names);
     tokio::select! {
         end = read(input, &up, output, out) => end,
-        end = write(down, steps, out) => end,
+        end = write(down, protocol, steps, out) => end,
     }
 }
 
-async fn attach(app: &App, peer: &Peer, input: &mut Input) -> Result<AgentLink, End> {
+/// The link of a machine, and the version that both sides speak on it.
+async fn attach(app: &App, peer: &Peer, input: &mut Input) -> Result<(AgentLink, u32), End> {
     let first = timeout(FIRST_LINE, input.next()).await.map_err(|_| End::retry("no first line"))??;
     let Line::Known(first) = line::read(&first) else { return Err(End::retry("the first line is no hello")) };
     let Up::Hello { protocol, oldest_protocol, agent, boot, addresses } = *first else {
         return Err(End::retry("the first line is no hello"));
     };
-    agree(protocol, oldest_protocol).map_err(End::never)?;
+    let protocol = agree(protocol, oldest_protocol).map_err(End::never)?;
     let refused = |error: RunError| match &error {
         RunError::NotFound(_) | RunError::Refused(_) => End::never(error.to_string()),
         _ => End::retry(error.to_string()),
@@ -121,7 +122,7 @@ async fn attach(app: &App, peer: &Peer, input: &mut Input) -> Result<AgentLink, 
     let run = app.runs.find(&peer.key.run.to_string()).await.map_err(refused)?;
     let link = run.attach(&peer.key.instance, peer.key.attempt, &peer.key_sha256).await.map_err(refused)?;
     tracing::debug!(run = %peer.key.run, instance = %peer.key.instance, agent, boot, ?addresses, "link is up");
-    Ok(link)
+    Ok((link, protocol))
 }
 
 /// Hands over what the agent says.
@@ -161,7 +162,12 @@ async fn read(input: &mut Input, up: &AgentUp, mut output: Output<'_>, out: &mps
 }
 
 /// Tells the agent what the run has for it.
-async fn write(mut down: DownLines, steps: watch::Sender<BTreeMap<u32, String>>, out: &mpsc::Sender<Bytes>) -> End {
+async fn write(
+    mut down: DownLines,
+    protocol: u32,
+    steps: watch::Sender<BTreeMap<u32, String>>,
+    out: &mpsc::Sender<Bytes>,
+) -> End {
     loop {
         let line = match timeout(Duration::from_secs(HEARTBEAT_SECONDS), down.recv()).await {
             Err(_) => Down::Heartbeat,
@@ -176,7 +182,7 @@ async fn write(mut down: DownLines, steps: watch::Sender<BTreeMap<u32, String>>,
                 steps.send_replace(names.collect());
             }
             last = matches!(line, Down::Goodbye { .. });
-            line::write_to(&mut text, &line);
+            line::write_in(&mut text, line, protocol);
             // What is there already goes along: a frame for each line would cost more than the lines.
             next = if last || text.len() > AT_ONCE { None } else { down.try_recv() };
         }

@@ -53,6 +53,18 @@ codes! {
     Unauthenticated = UNAUTHORIZED "unauthenticated" "A valid API token is needed";
     /// The token is good, but its user may not do this.
     Denied = FORBIDDEN "denied" "Not allowed";
+    /// The name or the password is wrong.
+    BadLogin = UNAUTHORIZED "bad_login" "Name or password is wrong";
+    /// A request of a page that changes something lacks its second token.
+    Csrf = FORBIDDEN "csrf" "The header X-CSRF-Token is missing or wrong";
+    /// Too many wrong passwords; `Retry-After` says how long to wait.
+    TooMany = TOO_MANY_REQUESTS "too_many_attempts" "Too many wrong passwords";
+    /// There is no such user.
+    UserNotFound = NOT_FOUND "user_not_found" "No such user";
+    /// There is no such group.
+    GroupNotFound = NOT_FOUND "group_not_found" "No such group";
+    /// There is no such token.
+    TokenNotFound = NOT_FOUND "token_not_found" "No such token";
     /// The path leads nowhere.
     NotFound = NOT_FOUND "not_found" "No such resource";
     /// The path is right, the method is not.
@@ -118,13 +130,21 @@ pub struct ApiError {
     pub revision: Option<u64>,
     /// Places in a module file.
     pub problems: Vec<FileProblem>,
+    /// After how many seconds it may be tried again.
+    pub retry_after: Option<u64>,
 }
 
 impl ApiError {
     /// An error of this kind.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        ApiError { code, detail: bounded(&detail.into(), LONGEST), revision: None, problems: Vec::new() }
+        ApiError {
+            code,
+            detail: bounded(&detail.into(), LONGEST),
+            revision: None,
+            problems: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// The body.
@@ -160,6 +180,9 @@ impl IntoResponse for ApiError {
         }
         if self.code == Code::Unavailable {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -233,10 +256,21 @@ impl From<CatalogueError> for ApiError {
 
 impl From<AccessError> for ApiError {
     fn from(error: AccessError) -> Self {
-        match error {
-            AccessError::Store(error) => error.into(),
-            error => ApiError::internal(&error),
-        }
+        let code = match error {
+            AccessError::Store(error) => return error.into(),
+            AccessError::Damaged(_) | AccessError::Io { .. } => return ApiError::internal(&error),
+            AccessError::NoUser(_) => Code::UserNotFound,
+            AccessError::NoGroup(_) => Code::GroupNotFound,
+            AccessError::NoToken(_) => Code::TokenNotFound,
+            AccessError::Taken(_) => Code::Conflict,
+            AccessError::Invalid(_) => Code::InvalidValue,
+            AccessError::Denied(_) => Code::Denied,
+            AccessError::BadLogin => Code::BadLogin,
+            AccessError::TooOften(_) => Code::TooMany,
+            AccessError::Busy => Code::Unavailable,
+        };
+        let retry_after = if let AccessError::TooOften(seconds) = error { Some(seconds) } else { None };
+        ApiError { retry_after, ..ApiError::new(code, error.to_string()) }
     }
 }
 

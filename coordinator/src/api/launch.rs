@@ -41,9 +41,15 @@ pub(super) async fn launch(
         }
         None => id,
     };
-    let options = LaunchOptions { default_cloud: only_cloud(app), ..LaunchOptions::from(&request) };
+    let options = LaunchOptions::from(&request);
+    let mut ssh_keys = request.ssh_keys;
+    let own = app.access.ssh_keys(&user.name).into_iter().filter(|key| !ssh_keys.contains(key));
+    ssh_keys.extend(own.collect::<Vec<_>>());
+    check_all(&ssh_keys)
+        .map_err(|why| ApiError::new(Code::InvalidRequest, format!("with those of your account: {why}")))?;
+    let options = LaunchOptions { default_cloud: only_cloud(app), ..options };
     let prepared = app.catalogue.prepare(&request.module, &options).await?;
-    Ok(app.runs.launch_with(id, &user.name, prepared.plan, prepared.secrets, request.tags, request.ssh_keys).await?)
+    Ok(app.runs.launch_with(id, &user.name, prepared.plan, prepared.secrets, request.tags, ssh_keys).await?)
 }
 
 /// Where there is no choice, nobody has to choose.

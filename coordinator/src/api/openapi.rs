@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
+    http::Method,
     response::{IntoResponse, Response},
 };
 use schemars::{SchemaGenerator, generate::SchemaSettings};
@@ -12,17 +13,20 @@ use slipstream_shared::api::Problem;
 
 use super::{
     error::Code,
-    route::{Content, Route},
+    route::{Content, Needs, Route},
     table,
 };
 
 /// What the parts of paths mean.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 9] = [
     ("run", "The id of the run, or its last digits (at least 4)"),
     ("key", "The key of the parameter, such as `web.1:port`"),
     ("name", "The name of the barrier or lead"),
     ("instance", "The node instance, such as `web.1`"),
     ("index", "The place of the step, from 0"),
+    ("user", "The name of the user"),
+    ("group", "The name of the group"),
+    ("id", "The id of the token or key"),
     ("path", "The path of the module, optionally with `@version`"),
 ];
 
@@ -56,10 +60,10 @@ pub fn document() -> Value {
             "description": "Errors are problem details (RFC 9457) with a stable `code`.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        "security": [{ "token": [] }],
+        "security": [{ "token": [] }, { "cookie": [] }],
         "paths": paths,
         "components": {
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" }, "cookie": { "type": "apiKey", "in": "cookie", "name": "__Host-slipstream" } },
             "responses": {
                 "Problem": {
                     "description": "What went wrong",
@@ -77,7 +81,7 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         "tags": [route.tag],
         "summary": route.summary,
     });
-    if route.public {
+    if route.needs == Needs::Nothing {
         operation["security"] = json!([]);
     }
     let parameters = parameters(route, schemas);
@@ -124,10 +128,14 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         }
     }
     let mut codes: Vec<Code> = route.fails.to_vec();
-    if !route.public {
-        codes.extend([Code::Unauthenticated, Code::Unavailable]);
+    if route.needs != Needs::Nothing {
+        codes.extend([Code::Unauthenticated, Code::Unavailable, Code::Denied]);
+        if route.method != Method::GET {
+            codes.push(Code::Csrf);
+        }
     }
     codes.sort();
+    codes.dedup();
     let mut words: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for code in codes {
         let (word, status, title) = code.facts();

@@ -6,9 +6,13 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use slipstream_shared::{
-    api::{OperationInfo, Page, PowerRequest, RetryRequest, ScaleRequest},
+    api::{
+        AddDiskRequest, OperationInfo, Page, PowerRequest, RemoveDiskRequest, ResizeRequest, RetryRequest, ScaleRequest,
+    },
+    disk::DiskSpec,
     event::Author,
     operation::Asked,
+    plan::Size,
 };
 
 use super::{
@@ -76,6 +80,41 @@ pub(super) async fn reboot(
     JsonBody(PowerRequest { instances, dry_run }): JsonBody<PowerRequest>,
 ) -> Answer {
     operate(&app, user, &run, &headers, Asked::Reboot { instances }, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/resize`
+pub(super) async fn resize(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(ResizeRequest { instances, nodes, cpu, ram, dry_run }): JsonBody<ResizeRequest>,
+) -> Answer {
+    let asked = Asked::Resize { instances, nodes, size: Size { cpu, ram, disk: None } };
+    operate(&app, user, &run, &headers, asked, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/disks`
+pub(super) async fn add_disk(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(AddDiskRequest { instances, size, mount, fs, dry_run }): JsonBody<AddDiskRequest>,
+) -> Answer {
+    let asked = Asked::AddDisk { instances, spec: DiskSpec { size, mount, fs } };
+    operate(&app, user, &run, &headers, asked, dry_run).await
+}
+
+/// `POST /api/v1/runs/{run}/disks/remove`
+pub(super) async fn remove_disk(
+    State(app): State<Shared>,
+    Extension(user): Extension<User>,
+    PathOf(run): PathOf<String>,
+    headers: HeaderMap,
+    JsonBody(RemoveDiskRequest { instance, disk, dry_run }): JsonBody<RemoveDiskRequest>,
+) -> Answer {
+    operate(&app, user, &run, &headers, Asked::RemoveDisk { instance, disk }, dry_run).await
 }
 
 /// `GET /api/v1/runs/{run}/operations`

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use axum::{Extension, Json, extract::State, http::HeaderMap};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse as _, Response},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use slipstream_shared::{
-    api::{Page, Parameter, ParameterWrite, SetParameter, WaitAnswer, WaitRequest},
+    api::{Page, Parameter, ParameterWrite, SetParameter, WaitRequest},
     event::Author,
     parameter::Key,
 };
@@ -79,10 +84,11 @@ pub(super) async fn wait(
     State(app): State<Shared>,
     PathOf(run): PathOf<String>,
     JsonBody(request): JsonBody<WaitRequest>,
-) -> Result<Json<WaitAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let run = app.runs.find(&run).await?;
     let what = || "the conditions did not hold".to_owned();
-    within(&app, request.timeout, what, run.wait(request.conditions, request.ignore_abort)).await.map(Json)
+    let met = within(&app, request.timeout, what, run.wait(request.conditions, request.ignore_abort)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], met.json()).into_response())
 }
 
 /// Waits for `done`, but neither longer than `seconds` nor longer than the coordinator runs.

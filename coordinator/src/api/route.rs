@@ -15,6 +15,21 @@ use crate::app::Shared;
 /// Makes the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
+/// What a request needs. Checked in one place, `guard.rs`, before a handler sees the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing, not even a token.
+    Nothing,
+    /// A token. The handler shows and does only what its user may.
+    Login,
+    /// A token that is not limited: it is about users, groups or tokens.
+    Account,
+    /// The same, and `{user}` is who asks, or an administrator asks.
+    Oneself,
+    /// The unlimited token of an administrator. What a route needs that does not say it.
+    Admin,
+}
+
 /// A body.
 pub struct Content {
     /// Its media type.
@@ -47,8 +62,8 @@ pub struct Route {
     pub tag: &'static str,
     /// What it does, in a line.
     pub summary: &'static str,
-    /// Usable without a token.
-    pub public: bool,
+    /// What a request needs.
+    pub needs: Needs,
     /// The query, as a type with named fields.
     pub query: Option<SchemaOf>,
     /// Headers with a meaning of their own: name and description.
@@ -87,6 +102,7 @@ impl Route {
         get GET;
         put PUT;
         post POST;
+        patch PATCH;
         delete DELETE;
     }
 
@@ -97,7 +113,7 @@ impl Route {
             id,
             tag: "",
             summary: "",
-            public: false,
+            needs: Needs::Admin,
             query: None,
             headers: Vec::new(),
             takes: None,
@@ -114,10 +130,11 @@ impl Route {
         self
     }
 
-    /// It needs no token.
+    /// What it needs. A route that does not say it is for administrators: a forgotten word shuts a door, it
+    /// never opens one.
     #[must_use]
-    pub fn public(mut self) -> Self {
-        self.public = true;
+    pub fn needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 

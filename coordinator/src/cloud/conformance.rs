@@ -30,11 +30,6 @@ pub(super) trait Subject: Sync {
     /// Asserts that nothing of a released run is left anywhere.
     async fn assert_clean(&self, run: RunId);
 
-    /// Whether what is stopped can be started: its image has a disk.
-    fn keeps_disks(&self) -> bool {
-        true
-    }
-
     /// Waits until the system of a running machine has come so far that it sees disks come and go.
     async fn booted(&self, _run: RunId, _machine: &str) {}
 
@@ -127,7 +122,7 @@ async fn what_a_crash_left_is_made_again_or_removed(subject: &dyn Subject, run: 
 
 async fn a_stopped_machine_is_the_same_when_it_is_started(subject: &dyn Subject, run: RunId) {
     let cloud = subject.open();
-    if !cloud.can_power() || !subject.keeps_disks() {
+    if !cloud.can_power() {
         return;
     }
     let machine = cloud.launch(&request(subject, run, "web.1", 1)).await.expect("launched");
@@ -164,7 +159,7 @@ async fn a_machine_that_is_off_gets_another_size(subject: &dyn Subject, run: Run
     } else {
         assert!(matches!(cloud.resize(run, &machine, &size).await, Err(CloudError::Permanent(_))));
     }
-    if cloud.can_resize() && cloud.can_power() && subject.keeps_disks() {
+    if cloud.can_resize() && cloud.can_power() {
         switch(subject, run, &machine, false).await;
         for _ in 0..2 {
             subject.open().resize(run, &machine, &size).await.expect("resized, or so already");
@@ -205,7 +200,7 @@ async fn disks_come_and_go_and_stay_over_a_stop(subject: &dyn Subject, run: RunI
         subject.open().detach(run, &machine, disk(1).name).await.expect("detached, or gone already");
     }
     assert_eq!(disks().await, ["disk2", "disk3"]);
-    if cloud.can_power() && subject.keeps_disks() {
+    if cloud.can_power() {
         switch(subject, run, &machine, false).await;
         cloud.detach(run, &machine, disk(2).name).await.expect("also of one that is off");
         cloud.attach(run, &machine, &disk(4)).await.expect("also to one that is off");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use slipstream_shared::{
-    api::{Parameter, RunSummary, WaitAnswer},
+    api::{Parameter, RunSummary},
     condition::Condition,
     event::{Author, Event, Record},
     id::InstanceId,
@@ -26,9 +26,10 @@ use super::{
     clock::Clock,
     handle::{Claim, Message, Reader, RunHandle, UserChange, Write, stopping},
     journal::Journal,
+    question::{Come, Met, Target},
     secrets,
     silence::Silence,
-    waiters::{Asker, Come, MOST, Target, WaiterId, Waiters},
+    waiters::{Asker, MOST, WaiterId, Waiters},
     watch::Watches,
 };
 use crate::{
@@ -52,8 +53,19 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How an answer gets to who waits for it.
 #[derive(Debug)]
 pub(super) enum Answer {
-    User(oneshot::Sender<Result<WaitAnswer, RunError>>),
+    /// With the number that it has chosen for the wait.
+    User(WaiterId, oneshot::Sender<Result<Arc<Met>, RunError>>),
     Agent(Asker),
+}
+
+impl Answer {
+    /// Who asked, where that is a script in a machine.
+    pub(super) fn asker(&self) -> Option<&Asker> {
+        match self {
+            Answer::Agent(asker) => Some(asker),
+            Answer::User(..) => None,
+        }
+    }
 }
 
 /// What is done once a turn is durable.
@@ -90,7 +102,7 @@ pub(super) struct Actor {
     pub(super) journal: Journal,
     pub(super) run: Run,
     pub(super) links: Links,
-    pub(super) waiters: Waiters<Answer>,
+    pub(super) waiters: Waiters,
     pub(super) live: broadcast::Sender<Arc<Record>>,
     /// To this actor, for jobs and links.
     pub(super) own: mpsc::Sender<Message>,
@@ -117,7 +129,7 @@ pub(super) fn start(world: Arc<World>, journal: Journal, mut run: Run) -> RunHan
     let (tx, rx) = mpsc::channel(QUEUE);
     let mut waiters = Waiters::default();
     waiters.recorded(&run);
-    let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone() };
+    let handle = RunHandle { id: run.id, tx: tx.clone(), journal: journal.clone(), numbers: waiters.numbers() };
     let intended = run.instances.iter().filter(|(_, i)| i.machine == Machine::Intended);
     let tried = intended.map(|(id, i)| (id.clone(), i.attempt)).collect();
     let clock = Clock::new(&world.seam, &run);
@@ -243,17 +255,14 @@ impl Actor {
                 let result = self.change_by_user(turn, &by, &UserChange::Set(write));
                 turn.then(Effect::Written(reply, key, result));
             }
-            Message::Wait { conditions, ignore_abort, number, reply } => {
-                let id = self.wait_for(turn, conditions, ignore_abort, Answer::User(reply));
-                let _ = number.send(id);
+            Message::Wait { conditions, ignore_abort, answer } => {
+                self.wait_for(turn, conditions, ignore_abort, answer);
             }
-            Message::Meet { by, name, parties, ignore_abort, number, reply } => {
-                let id = self.meet(turn, &by, name, parties.as_ref(), ignore_abort, Answer::User(reply));
-                let _ = number.send(id);
+            Message::Meet { by, name, parties, ignore_abort, answer } => {
+                self.meet(turn, &by, name, parties.as_ref(), ignore_abort, answer);
             }
-            Message::Lead { by, name, seconds, ignore_abort, number, reply } => {
-                let id = self.lead_from_outside(turn, by, name, seconds, ignore_abort, Answer::User(reply));
-                let _ = number.send(id);
+            Message::Lead { by, name, seconds, ignore_abort, answer } => {
+                self.lead_from_outside(turn, by, name, seconds, ignore_abort, answer);
             }
             Message::Forget(id) => drop(self.waiters.remove(id)),
             Message::Enrol { claim, reply } => {
@@ -314,61 +323,45 @@ impl Actor {
         turn.records.push(record);
     }
 
-    /// Begins a wait, or answers at once.
-    pub(super) fn wait(&mut self, turn: &mut Turn, target: Target, ignore_abort: bool, answer: Answer) -> WaiterId {
+    /// Begins a wait, or answers at once. True: it has begun.
+    pub(super) fn wait(&mut self, turn: &mut Turn, target: Target, ignore_abort: bool, answer: Answer) -> bool {
         let aborted = self.run.abort.as_ref().filter(|_| !ignore_abort);
         if let Some(abort) = aborted {
             let reason = abort.reason.clone();
             turn.then(Effect::Answer(answer, Err(Refused::Aborted { reason }.into())));
-            return 0;
+            return false;
         }
-        let asker = match &answer {
-            Answer::Agent(asker) => Some(asker.clone()),
-            Answer::User(_) => None,
-        };
         let over = self.run.state.is_final();
-        if let Some(asker) = asker.as_ref().filter(|asker| self.waiters.of(&asker.instance) >= MOST) {
+        if let Some(asker) = answer.asker().filter(|asker| self.waiters.of(&asker.instance) >= MOST) {
             let who = Author::Instance(asker.instance.clone());
             let what = format!("wait for more than {MOST} things at once");
             turn.then(Effect::Answer(answer, Err(Refused::Denied { who, what }.into())));
-            return 0;
+            return false;
         }
-        match self.waiters.begin(&self.run, target, ignore_abort, asker, self.now(), answer) {
+        match self.waiters.begin(&self.run, target, ignore_abort, self.now(), answer) {
             Err((answer, come)) => {
                 self.tell_broken(turn, &come);
                 turn.then(Effect::Answer(answer, Ok(come)));
-                0
+                false
             }
             Ok(id) if over => {
                 let reason = format!("run {} has ended ({})", self.run.id.short(), self.run.state);
                 if let Some(waiter) = self.waiters.remove(id) {
                     turn.then(Effect::Answer(waiter.answer, Err(Refused::Gone(reason).into())));
                 }
-                0
+                false
             }
-            Ok(id) => id,
+            Ok(_) => true,
         }
     }
 
     /// Begins a wait for conditions, or says why there can be none.
-    pub(super) fn wait_for(
-        &mut self,
-        turn: &mut Turn,
-        conditions: Vec<Condition>,
-        ignore_abort: bool,
-        answer: Answer,
-    ) -> WaiterId {
-        let by = match &answer {
-            Answer::Agent(asker) => Author::Instance(asker.instance.clone()),
-            Answer::User(_) => Author::System,
-        };
+    pub(super) fn wait_for(&mut self, turn: &mut Turn, conditions: Vec<Condition>, ignore_abort: bool, answer: Answer) {
+        let by = answer.asker().map_or(Author::System, |asker| Author::Instance(asker.instance.clone()));
         let allowed = |wanted: Vec<_>| self.run.may_wait(&by, &wanted).map(|()| wanted);
         match self.run.wanted(conditions).and_then(allowed) {
-            Ok(wanted) => self.wait(turn, Target::Conditions(wanted), ignore_abort, answer),
-            Err(refused) => {
-                turn.then(Effect::Answer(answer, Err(refused.into())));
-                0
-            }
+            Ok(wanted) => drop(self.wait(turn, Target::Conditions(wanted), ignore_abort, answer)),
+            Err(refused) => turn.then(Effect::Answer(answer, Err(refused.into()))),
         }
     }
 

@@ -16,8 +16,9 @@ use super::{
     actor::{Actor, Answer, Effect, Turn},
     handle::{Claim, Message, stopping},
     lines::{LineSender, Lines, lines},
+    question::{Come, Target},
     silence::Heard,
-    waiters::{Asker, Come, Target},
+    waiters::Asker,
 };
 use crate::{
     planted::Bug,
@@ -211,7 +212,7 @@ impl Actor {
             Up::Wait { id: number, conditions, ignore_abort } => {
                 let answer = of_agent(id, number);
                 match conditions.iter().map(|text| text.parse()).collect::<Result<_, InvalidCondition>>() {
-                    Ok(conditions) => drop(self.wait_for(turn, conditions, ignore_abort, answer)),
+                    Ok(conditions) => self.wait_for(turn, conditions, ignore_abort, answer),
                     Err(e) => turn.then(Effect::Answer(answer, Err(Refused::Unreasonable(e.to_string()).into()))),
                 }
             }
@@ -289,7 +290,7 @@ pub(super) fn reply(come: Come) -> Reply {
     match come {
         Come::Value(value, revision) => Reply::Value { value: Some(value), revision },
         Come::Env(env) => Reply::Env { env },
-        Come::Met(met) => Reply::Met { seq: met.seq },
+        Come::Met(met) => Reply::Met { seq: met.answer.seq },
         Come::Leads(number) => Reply::Lead { number: Some(number), leader: None },
         Come::Broken(reason) => refusal(&Refused::Broken(reason).into()),
     }

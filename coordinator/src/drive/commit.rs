@@ -15,8 +15,9 @@ use super::{
     actor::{Actor, Answer, Effect, Turn},
     agents::{refusal, reply},
     handle::stopping,
+    question::{Come, Met},
     secrets,
-    waiters::{Asker, Come},
+    waiters::Asker,
 };
 use crate::{
     planted::Bug,
@@ -34,6 +35,9 @@ impl Actor {
             std::mem::take(&mut turn.effects).into_iter().for_each(|effect| self.carry_out(effect));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        if Bug::LaunchFirst.is_planted() {
+            self.start_commands(std::mem::take(&mut turn.commands));
+        }
         if !turn.records.is_empty() {
             let summary = self.changed_summary();
             if let Err(error) = self.journal.append(&turn.records, summary.as_ref()).await {
@@ -48,11 +52,16 @@ impl Actor {
         for effect in turn.effects {
             self.carry_out(effect);
         }
-        for record in turn.records {
-            let _ = self.live.send(Arc::new(record));
-        }
+        self.tell_followers(turn.records);
         self.start_commands(turn.commands);
         self.journal.keep_short(&self.run).await;
+    }
+
+    fn tell_followers(&self, records: Vec<Record>) {
+        for record in records {
+            // Nobody has to follow.
+            let _ = self.live.send(Arc::new(record));
+        }
     }
 
     /// The summary, if lists would show something new.
@@ -62,7 +71,8 @@ impl Actor {
         (!same).then_some(new)
     }
 
-    /// Goes back to what is durable and tells everybody that it did not work.
+    /// Goes back to what is durable and tells everybody that it did not work. What a store has written although it
+    /// failed did happen: agents and those who follow are told, like those who ask again.
     async fn undo(&mut self, turn: Turn, error: StoreError) {
         tracing::error!(run = %self.run.id, error = %Chain(&error), "cannot record what happened");
         let error = RunError::from(error);
@@ -88,6 +98,9 @@ impl Actor {
         self.waiters.recorded(&run);
         self.run = Run { listening_since: self.run.listening_since, ..run };
         self.written = None;
+        let happened: Vec<Record> = turn.records.into_iter().filter(|record| record.seq <= self.run.seq).collect();
+        self.tell_agents(&happened);
+        self.tell_followers(happened);
         for waiter in self.waiters.take_barriers() {
             self.answer(waiter.answer, Err(error.clone()));
         }
@@ -148,10 +161,10 @@ impl Actor {
 
     pub(super) fn answer(&mut self, answer: Answer, result: Result<Come, RunError>) {
         match answer {
-            Answer::User(to) => drop(to.send(result.and_then(|come| match come {
+            Answer::User(_, to) => drop(to.send(result.and_then(|come| match come {
                 Come::Met(met) => Ok(met),
                 Come::Broken(reason) => Err(Refused::Broken(reason).into()),
-                Come::Leads(_) => Ok(WaitAnswer { seq: self.run.seq, parameters: vec![] }),
+                Come::Leads(_) => Ok(Met::new(WaitAnswer { seq: self.run.seq, parameters: vec![] })),
                 Come::Value(..) | Come::Env(_) => Err(stopping()),
             }))),
             Answer::Agent(Asker { instance, number }) => {
@@ -173,7 +186,9 @@ impl Actor {
                 Event::TerminateIntended { instance, .. } | Event::MachineGone { instance, .. } => {
                     self.links.dismiss(instance, "this machine is being removed");
                 }
-                Event::TaskOrdered { instance, .. } => self.tell_plan(instance),
+                Event::TaskOrdered { instance, .. } | Event::MachineChanged { instance, .. } => {
+                    self.tell_plan(instance)
+                }
                 Event::OperationStarted { asked, .. } if matches!(**asked, Asked::Update { .. }) => self.tell_plans(),
                 _ => {}
             }

@@ -1,9 +1,9 @@
 //! What the API and the agent port can ask of a run.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use slipstream_shared::{
-    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, WaitAnswer, Why},
+    api::{BarrierInfo, LeadInfo, Parameter, ParameterWrite, RunDetail, Why},
     condition::{Condition, Subject, Test},
     event::{Author, Event},
     id::{InstanceId, RunId},
@@ -14,7 +14,14 @@ use slipstream_shared::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AgentLink, EnrolError, EventFeed, RunError, jobs::Outcome, journal::Journal, waiters::WaiterId};
+use super::{
+    AgentLink, EnrolError, EventFeed, RunError,
+    actor::Answer,
+    jobs::Outcome,
+    journal::Journal,
+    question::Met,
+    waiters::{Numbers, WaiterId},
+};
 use crate::run::Run;
 
 /// A change that a person or program makes.
@@ -70,8 +77,7 @@ pub(super) enum Message {
     Wait {
         conditions: Vec<Condition>,
         ignore_abort: bool,
-        number: oneshot::Sender<WaiterId>,
-        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+        answer: Answer,
     },
     Operate {
         by: Author,
@@ -84,16 +90,14 @@ pub(super) enum Message {
         name: MeetingName,
         parties: Option<Parties>,
         ignore_abort: bool,
-        number: oneshot::Sender<WaiterId>,
-        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+        answer: Answer,
     },
     Lead {
         by: Leader,
         name: MeetingName,
         seconds: u64,
         ignore_abort: bool,
-        number: oneshot::Sender<WaiterId>,
-        reply: oneshot::Sender<Result<WaitAnswer, RunError>>,
+        answer: Answer,
     },
     Forget(WaiterId),
     Feed {
@@ -144,6 +148,7 @@ pub struct RunHandle {
     pub(super) id: RunId,
     pub(super) tx: mpsc::Sender<Message>,
     pub(super) journal: Journal,
+    pub(super) numbers: Numbers,
 }
 
 impl RunHandle {
@@ -204,18 +209,25 @@ impl RunHandle {
     pub async fn wait_parameter(&self, key: &Key, ignore_abort: bool) -> Result<Parameter, RunError> {
         let condition = Condition { subject: Subject::Key(key.clone()), test: Test::Set };
         let answer = self.wait(vec![condition], ignore_abort).await?;
-        answer.parameters.into_iter().next().ok_or_else(stopping)
+        answer.answer.parameters.first().cloned().ok_or_else(stopping)
     }
 
     /// Waits until all conditions hold at the same time. Ends early when the run is aborted (unless
     /// `ignore_abort`), when it has ended, or when the coordinator stops. Dropping the future forgets
     /// the wait.
-    pub async fn wait(&self, conditions: Vec<Condition>, ignore_abort: bool) -> Result<WaitAnswer, RunError> {
+    pub async fn wait(&self, conditions: Vec<Condition>, ignore_abort: bool) -> Result<Arc<Met>, RunError> {
+        self.await_answer(|answer| Message::Wait { conditions, ignore_abort, answer }).await
+    }
+
+    /// Asks what may take long to be answered. Who does not wait any more takes the question back.
+    async fn await_answer(&self, question: impl FnOnce(Answer) -> Message) -> Result<Arc<Met>, RunError> {
         let (reply, answer) = oneshot::channel();
-        let wait = |number| Message::Wait { conditions, ignore_abort, number, reply };
-        let number = self.ask(wait).await?;
-        let _forget = Forget { number, tx: self.tx.clone() };
-        answer.await.map_err(|_| stopping())?
+        let number = self.numbers.next();
+        self.tx.send(question(Answer::User(number, reply))).await.map_err(|_| stopping())?;
+        let mut forget = Forget { number, tx: &self.tx, over: false };
+        let answer = answer.await;
+        forget.over = true;
+        answer.map_err(|_| stopping())?
     }
 
     /// Waits until a barrier opens; with `count` it also arrives there, once, as one of so many. Ends early as
@@ -227,12 +239,8 @@ impl RunHandle {
         count: Option<u32>,
         ignore_abort: bool,
     ) -> Result<BarrierInfo, RunError> {
-        let (reply, answer) = oneshot::channel();
         let (wanted, parties) = (name.clone(), count.map(Parties::Count));
-        let meet = |number| Message::Meet { by, name: wanted, parties, ignore_abort, number, reply };
-        let number = self.ask(meet).await?;
-        let _forget = Forget { number, tx: self.tx.clone() };
-        answer.await.map_err(|_| stopping())??;
+        self.await_answer(|answer| Message::Meet { by, name: wanted, parties, ignore_abort, answer }).await?;
         self.barriers().await?.into_iter().find(|barrier| barrier.name == *name).ok_or_else(stopping)
     }
 
@@ -254,12 +262,8 @@ impl RunHandle {
         seconds: u64,
         ignore_abort: bool,
     ) -> Result<LeadInfo, RunError> {
-        let (reply, answer) = oneshot::channel();
         let wanted = name.clone();
-        let number =
-            self.ask(|number| Message::Lead { by, name: wanted, seconds, ignore_abort, number, reply }).await?;
-        let _forget = Forget { number, tx: self.tx.clone() };
-        answer.await.map_err(|_| stopping())??;
+        self.await_answer(|answer| Message::Lead { by, name: wanted, seconds, ignore_abort, answer }).await?;
         self.leads().await?.into_iter().find(|lead| lead.name == *name).ok_or_else(stopping)
     }
 
@@ -378,13 +382,17 @@ impl RunHandle {
 }
 
 /// Forgets a wait when nobody waits for it any more.
-struct Forget {
+struct Forget<'a> {
     number: WaiterId,
-    tx: mpsc::Sender<Message>,
+    tx: &'a mpsc::Sender<Message>,
+    over: bool,
 }
 
-impl Drop for Forget {
+impl Drop for Forget<'_> {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         // A full queue only means that the wait is forgotten when it is over.
         let _ = self.tx.try_send(Message::Forget(self.number));
     }

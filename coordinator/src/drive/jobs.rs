@@ -20,6 +20,7 @@ use crate::{
     run::{
         Machine,
         decide::{BOOT_DEADLINE, Command, MOST_ATTEMPTS},
+        hardware::Changing,
     },
 };
 
@@ -45,6 +46,12 @@ pub(super) enum Outcome {
         instance: InstanceId,
         attempt: u32,
         on: bool,
+        result: Result<(), CloudError>,
+    },
+    Changed {
+        instance: InstanceId,
+        attempt: u32,
+        changing: Changing,
         result: Result<(), CloudError>,
     },
     Watched {
@@ -76,6 +83,7 @@ impl Actor {
                 }
                 Command::Terminate(_) => {}
                 Command::Power(id, on) => self.start_power(id, *on, &command),
+                Command::Change(id) => self.start_change(id, &command),
                 Command::Watch { cloud, soon } => self.start_watch(cloud, *soon, now),
                 Command::Report => self.ask_for_reports(),
                 Command::Release => self.start_release(&command),
@@ -83,10 +91,11 @@ impl Actor {
         }
     }
 
-    /// True while a cloud is asked to make or to switch the machine of an instance.
+    /// True while a cloud is asked to make, to switch or to change the machine of an instance.
     fn is_handled(&self, id: &InstanceId) -> bool {
         let switches = [true, false].map(|on| Command::Power(id.clone(), on));
-        switches.iter().chain([&Command::Launch(id.clone())]).any(|command| self.running.contains(command))
+        let others = [Command::Launch(id.clone()), Command::Change(id.clone())];
+        switches.iter().chain(&others).any(|command| self.running.contains(command))
     }
 
     pub(super) fn job<F>(&mut self, command: Option<&Command>, work: F)
@@ -189,6 +198,9 @@ impl Actor {
                 self.try_again(turn, command, result.err().as_ref(), 10_000);
             }
             Outcome::Powered { instance, attempt, on, result } => self.powered(turn, instance, attempt, on, result),
+            Outcome::Changed { instance, attempt, changing, result } => {
+                self.changed(turn, instance, attempt, &changing, result);
+            }
             Outcome::Watched { cloud, result } => self.watched(turn, &cloud, result),
             Outcome::Released(result) => {
                 self.running.remove(&Command::Release);

@@ -10,7 +10,8 @@ use slipstream_shared::{
 use super::{
     RunError,
     actor::{Actor, Answer, Effect, Turn},
-    waiters::{Asker, Come, Target, WaiterId},
+    question::{Come, Met, Target},
+    waiters::Asker,
 };
 use crate::run::{Run, change::Refused, value::Leaf};
 
@@ -24,20 +25,18 @@ impl Actor {
         parties: Option<&Parties>,
         ignore_abort: bool,
         answer: Answer,
-    ) -> WaiterId {
+    ) {
         let arrival = match parties.map(|parties| self.run.arrive(by, &name, parties)).transpose() {
             Ok(arrival) => arrival.flatten(),
             Err(refused) => {
-                turn.then(Effect::Answer(answer, Err(refused.into())));
-                return 0;
+                return turn.then(Effect::Answer(answer, Err(refused.into())));
             }
         };
-        let id = self.wait(turn, Target::Barrier(name), ignore_abort, answer);
+        let waits = self.wait(turn, Target::Barrier(name), ignore_abort, answer);
         // Whoever may not wait has not arrived.
-        if let Some(arrival) = arrival.filter(|_| id != 0) {
+        if let Some(arrival) = arrival.filter(|_| waits) {
             self.record(turn, by.clone(), None, arrival);
         }
-        id
     }
 
     /// Asks for a lead for a script: at once if it is vacant and nobody else waits, else in line, or not at all.
@@ -72,13 +71,10 @@ impl Actor {
         seconds: u64,
         ignore_abort: bool,
         answer: Answer,
-    ) -> WaiterId {
+    ) {
         match self.try_to_lead(turn, &name, &by, Some(seconds), ignore_abort) {
-            Ok(_) => self.wait(turn, Target::Lead(name, by, Some(seconds)), ignore_abort, answer),
-            Err(refused) => {
-                turn.then(Effect::Answer(answer, Err(refused.into())));
-                0
-            }
+            Ok(_) => drop(self.wait(turn, Target::Lead(name, by, Some(seconds)), ignore_abort, answer)),
+            Err(refused) => turn.then(Effect::Answer(answer, Err(refused.into()))),
         }
     }
 
@@ -134,7 +130,7 @@ impl Actor {
 /// Whether a barrier is open.
 pub(super) fn look_at_barrier(run: &Run, name: &MeetingName) -> Result<Come, Vec<Leaf>> {
     if run.is_barrier_open(name) {
-        Ok(Come::Met(WaitAnswer { seq: run.seq, parameters: vec![] }))
+        Ok(Come::Met(Met::new(WaitAnswer { seq: run.seq, parameters: vec![] })))
     } else {
         Err(vec![Leaf::Barrier(name.clone())])
     }

@@ -12,6 +12,7 @@
 
 mod actor;
 mod agents;
+mod announce;
 mod clock;
 mod commit;
 mod feed;
@@ -22,6 +23,7 @@ mod lines;
 mod meeting;
 mod operate;
 mod power;
+mod question;
 mod secrets;
 mod silence;
 mod snapshot;
@@ -35,7 +37,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -52,6 +54,7 @@ pub use self::{
     feed::EventFeed,
     handle::{RunHandle, Write},
     lines::Lines,
+    question::Met,
     silence::SILENT_AFTER,
     token::LaunchSecret,
 };
@@ -160,7 +163,10 @@ pub struct Trust {
 #[derive(Debug, Clone)]
 pub struct Runs {
     world: Arc<World>,
-    active: Arc<Mutex<BTreeMap<RunId, RunHandle>>>,
+    /// Those that have an actor; who looks for one of them waits for nobody.
+    active: Arc<RwLock<BTreeMap<RunId, RunHandle>>>,
+    /// Held by who starts an actor, so that a run never has two.
+    starting: Arc<Mutex<()>>,
 }
 
 impl Runs {
@@ -169,7 +175,7 @@ impl Runs {
     /// # Errors
     /// The store cannot be read.
     pub async fn start(world: World) -> Result<Self, StoreError> {
-        let runs = Runs { world: Arc::new(world), active: Arc::default() };
+        let runs = Runs { world: Arc::new(world), active: Arc::default(), starting: Arc::default() };
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = runs.world.backend.scan(layout::SUMMARIES, after.as_deref(), 500).await?;
@@ -252,13 +258,12 @@ impl Runs {
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         // Held over the write, so that nobody who finds the run there starts a second actor for it.
-        let mut active = self.active.lock().await;
+        let _starting = self.starting.lock().await;
         match journal.append(&records, Some(&run.summary())).await {
             Err(StoreError::Conflict { .. }) => return Ok(id),
             written => written?,
         }
-        active.retain(|_, h| !h.is_closed());
-        active.insert(id, actor::start(Arc::clone(&self.world), journal, run));
+        self.start_actor(journal, run);
         Ok(id)
     }
 
@@ -325,16 +330,31 @@ impl Runs {
 
     /// The handle of a run, its actor started if there is none.
     async fn open(&self, id: RunId) -> Result<Option<RunHandle>, StoreError> {
-        let mut active = self.active.lock().await;
-        if let Some(handle) = active.get(&id).filter(|h| !h.is_closed()) {
-            return Ok(Some(handle.clone()));
+        if let Some(handle) = self.active(id) {
+            return Ok(Some(handle));
+        }
+        let _starting = self.starting.lock().await;
+        if let Some(handle) = self.active(id) {
+            return Ok(Some(handle));
         }
         let journal = journal::Journal::new(Arc::clone(&self.world.backend), id);
         let Some(run) = journal.load().await? else { return Ok(None) };
+        Ok(Some(self.start_actor(journal, run)))
+    }
+
+    fn active(&self, id: RunId) -> Option<RunHandle> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.get(&id).filter(|handle| !handle.is_closed()).cloned()
+    }
+
+    /// Whoever calls this holds `starting`.
+    fn start_actor(&self, journal: journal::Journal, run: Run) -> RunHandle {
+        let id = run.id;
         let handle = actor::start(Arc::clone(&self.world), journal, run);
-        active.retain(|_, h| !h.is_closed());
+        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        active.retain(|_, handle| !handle.is_closed());
         active.insert(id, handle.clone());
-        Ok(Some(handle))
+        handle
     }
 }
 

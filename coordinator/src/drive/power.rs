@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cloud::{CloudError, MachineState},
-    run::{Machine, change::Refused, decide::Command, power::is_power},
+    run::{Machine, change::Refused, decide::Command, power::is_power, vertical::changes_hardware},
 };
 
 /// If the cloud does not show by then what was asked for, it is asked again, in milliseconds.
@@ -23,6 +23,9 @@ const ASK_AGAIN: u64 = 30_000;
 impl Actor {
     /// Says whether the clouds of the machines can do what is asked for.
     pub(super) fn can_be_done(&self, asked: &Asked, touch: &[InstanceId]) -> Result<(), Refused> {
+        if changes_hardware(asked) {
+            return touch.iter().try_for_each(|id| self.can_be_changed(asked, id));
+        }
         if !is_power(asked) {
             return Ok(());
         }
@@ -40,9 +43,12 @@ impl Actor {
         let (Some(node), Some(instance)) = (self.run.node(id), self.run.instances.get(id)) else { return };
         let Some(connector) = self.world.clouds.get(&node.cloud).map(Arc::clone) else { return };
         let (run, attempt, id) = (self.run.id, instance.attempt, id.clone());
-        let machine = instance.native.clone().unwrap_or_default();
+        let machines = self.watches.twins_of(&id, instance.native.as_deref().unwrap_or_default());
         self.job(Some(command), async move {
-            let result = bounded(connector.power(run, &machine, on)).await;
+            let mut result = Ok(());
+            for machine in machines {
+                result = result.and(bounded(connector.power(run, &machine, on)).await);
+            }
             Outcome::Powered { instance: id, attempt, on, result }
         });
     }
@@ -84,8 +90,7 @@ impl Actor {
             _ => return false,
         };
         if on {
-            // It has the whole time to come back.
-            self.silence.begin(id, &self.world.seam);
+            self.silence.begin_again(id, &self.world.seam);
         }
         self.record(turn, Author::System, None, Event::PowerChanged { instance: id.clone(), attempt, on });
         !on

@@ -70,6 +70,15 @@ impl Silence {
         heard
     }
 
+    /// Its machine has begun to run again: its agent has the whole time to come back, and may be back already.
+    pub(super) fn begin_again(&mut self, id: &InstanceId, seam: &Seam) {
+        match self.heard.get(id) {
+            Some(heard) => heard.now(),
+            None => drop(self.begin(id, seam)),
+        }
+        self.next = Some(0);
+    }
+
     fn last(&self, id: &InstanceId) -> Millis {
         self.heard.get(id).map_or(self.began, |heard| heard.at.load(Ordering::Relaxed))
     }

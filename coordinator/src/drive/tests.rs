@@ -17,19 +17,17 @@ use std::time::Duration;
 
 use slipstream_shared::{
     api::RunDetail,
-    context::Context,
     event::{Author, Event},
     link::{Change, Down, RefusedCode, Reply, Up},
     parameter::Key,
-    plan::{Network, Size},
     state::RunState,
 };
 
 use self::site::{Script, Site, plan};
-use super::{EnrolError, RunError};
+use super::{AgentLink, EnrolError, RunError};
 use crate::{
     cloud::{
-        CloudError, LaunchRequest, UserData,
+        CloudError,
         fake::{Fault, Habits},
     },
     run::{change::Refused, decide::BOOT_DEADLINE},
@@ -41,6 +39,19 @@ fn key(text: &str) -> Key {
 
 fn ann() -> Author {
     Author::User("ann".into())
+}
+
+/// Hears how waits end until so many have; gives how many, for one line may be the end of several.
+async fn met(link: &mut AgentLink, most: u64) -> u64 {
+    let mut ended = 0;
+    while ended < most {
+        ended += match link.down.recv().await.expect("all are woken at once") {
+            Down::Answer { reply: Reply::Met { .. }, .. } => 1,
+            Down::Answers { ids, reply: Reply::Met { .. } } => ids.len() as u64,
+            other => panic!("{other:?}"),
+        };
+    }
+    ended
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,17 +436,7 @@ async fn a_run_ends_although_a_launch_has_reached_the_cloud_twice() {
     site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
     let run = site.launch(plan(1)).await;
     let started = site.next_start().await;
-    let request = LaunchRequest {
-        name: started.key.machine_name(),
-        key: started.key.clone(),
-        image: "any".into(),
-        size: Size::default(),
-        disks: vec![],
-        network: Network::Public,
-        ordinal: 1,
-        user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
-    };
-    site.cloud.connector().launch(&request).await.expect("launched again");
+    site.launch_again(&started).await;
     site.wait_until(run, |d| d.nodes.iter().any(|n| n.machine.is_some())).await;
     assert_eq!(site.cloud.machines(), 2);
     site.handle(run).await.terminate(ann()).await.expect("accepted");
@@ -494,10 +495,7 @@ async fn a_machine_has_thousands_of_waits_but_not_without_end() {
     }
     for (value, others) in [("1", 1), ("0", 0)] {
         handle.set(ann(), key("web.1:greeting"), Some(value.into())).await.expect("set");
-        for _ in 0..(most - 10) / 2 {
-            let answer = link.down.recv().await.expect("all are woken at once");
-            assert!(matches!(answer, Down::Answer { reply: Reply::Met { .. }, .. }), "{answer:?}");
-        }
+        assert_eq!(met(&mut link, (most - 10) / 2).await, (most - 10) / 2);
         assert_eq!(handle.detail().await.expect("read").nodes[0].waiting.len(), others);
     }
 }

@@ -1,93 +1,49 @@
 //! Who waits for what in one run.
 //!
 //! A wait is level-triggered: it is looked at when it begins and whenever one of the things it lacks
-//! may have changed. A change touches only the waits on what it changed.
+//! may have changed. A change touches only the waits on what it changed, and those that wait for the same thing
+//! are looked at once for all: a thousand machines that wait for one value cost one look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use slipstream_shared::{
-    api::WaitAnswer,
     id::InstanceId,
     meeting::{Leader, MeetingName},
-    parameter::Key,
 };
 
-use super::meeting::{look_at_barrier, look_at_lead};
+use super::{
+    actor::Answer,
+    announce::{ANNOUNCE_AFTER, Announced, Announcements},
+    question::{Asked, Come, Target},
+};
 use crate::{
     planted::Bug,
-    run::{Run, condition::Wanted, expand::reason, value::Leaf},
+    run::{Run, value::Leaf},
     seam::Millis,
 };
-
-/// A wait longer than this is put on record.
-pub(super) const ANNOUNCE_AFTER: Millis = 1000;
 
 /// Number of a wait.
 pub(super) type WaiterId = u64;
 
-/// What is waited for.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// That a parameter has a value, for a script that may read it.
-    Value(Key),
-    /// That the environment of a step is complete.
-    Env(InstanceId, u32),
-    /// That conditions hold, all at the same time.
-    Conditions(Vec<Wanted>),
-    /// That a barrier opens.
-    Barrier(MeetingName),
-    /// That an instance leads.
-    Lead(MeetingName, Leader, Option<u64>),
-}
+/// Gives numbers to waits. Clones give no number twice: so who asks from outside knows its number beforehand, and can
+/// take the question back without having been told.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers(Arc<AtomicU64>);
 
-/// What came of a wait.
-#[derive(Debug, Clone)]
-pub(super) enum Come {
-    /// With its revision.
-    Value(String, u64),
-    Env(BTreeMap<String, String>),
-    /// With the parameters of the conditions, for who wants them.
-    Met(WaitAnswer),
-    /// With its number.
-    Leads(u64),
-    /// It never will, and why.
-    Broken(String),
-}
-
-impl Target {
-    /// What it is worth now, or what it lacks. `full`: with the values it is about.
-    fn look(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
-        self.found(run, full).or_else(|leaves| match reason(&leaves) {
-            Some(reason) => Ok(Come::Broken(reason.to_owned())),
-            None => Err(leaves),
-        })
-    }
-
-    fn found(&self, run: &Run, full: bool) -> Result<Come, Vec<Leaf>> {
-        match self {
-            Target::Value(key) => {
-                run.clear_value(key).map(|value| Come::Value(value, run.stored(key).map_or(0, |s| s.revision)))
-            }
-            Target::Env(instance, index) => run.agent_env(instance, *index).map(Come::Env),
-            Target::Conditions(wanted) => run.hold(wanted).map(|()| {
-                let parameters = if full { run.parameters_of(wanted) } else { vec![] };
-                Come::Met(WaitAnswer { seq: run.seq, parameters })
-            }),
-            Target::Barrier(name) => look_at_barrier(run, name),
-            Target::Lead(name, by, _) => look_at_lead(run, name, by),
-        }
-    }
-
-    /// What it lacks, for people.
-    fn shown(&self, run: &Run, leaves: &BTreeSet<Leaf>) -> Vec<String> {
-        match self {
-            Target::Value(_) | Target::Env(..) | Target::Barrier(_) | Target::Lead(..) => {
-                leaves.iter().filter(|leaf| !run.is_indirect(leaf)).map(ToString::to_string).collect()
-            }
-            Target::Conditions(wanted) => run.failing(wanted).map(|one| one.condition.brief()).collect(),
-        }
+impl Numbers {
+    pub(super) fn next(&self) -> WaiterId {
+        self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
+
+/// Number of what some wait for. Smaller ones were asked for earlier.
+type QuestionId = u64;
 
 /// Who asked, where that is a script in a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,80 +53,102 @@ pub(super) struct Asker {
     pub(super) number: u64,
 }
 
-/// One wait. `A` is how its answer gets to who asked.
+/// One wait.
 #[derive(Debug)]
-pub(super) struct Waiter<A> {
-    target: Target,
+pub(super) struct Waiter {
+    question: QuestionId,
     pub(super) ignore_abort: bool,
-    pub(super) answer: A,
-    asker: Option<Asker>,
+    pub(super) answer: Answer,
     since: Millis,
-    /// What it lacks.
-    leaves: BTreeSet<Leaf>,
-    /// The same for people, once it is long enough to be put on record.
+    /// It is long enough to be on record.
+    announced: bool,
+}
+
+/// What some wait for.
+#[derive(Debug)]
+struct Question {
+    asked: Arc<Asked>,
+    /// What it lacks, each thing once.
+    leaves: Vec<Leaf>,
+    waiters: BTreeSet<WaiterId>,
+    /// What it lacks for people, once one of its waits is long enough to be on record.
     shown: Option<Vec<String>>,
 }
 
 /// All waits of a run.
-#[derive(Debug)]
-pub(super) struct Waiters<A> {
-    next: WaiterId,
-    all: BTreeMap<WaiterId, Waiter<A>>,
-    by_leaf: BTreeMap<Leaf, BTreeSet<WaiterId>>,
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    numbers: Numbers,
+    next: QuestionId,
+    all: BTreeMap<WaiterId, Waiter>,
+    questions: BTreeMap<QuestionId, Question>,
+    /// Those that others may join.
+    alike: HashMap<Arc<Asked>, QuestionId>,
+    by_leaf: BTreeMap<Leaf, BTreeSet<QuestionId>>,
     by_asker: BTreeMap<InstanceId, BTreeMap<u64, WaiterId>>,
     record: Announcements,
-}
-
-/// Who waits, and for what.
-pub(super) type Announced = (InstanceId, String);
-
-impl<A> Default for Waiters<A> {
-    fn default() -> Self {
-        Waiters {
-            next: 0,
-            all: BTreeMap::new(),
-            by_leaf: BTreeMap::new(),
-            by_asker: BTreeMap::new(),
-            record: Announcements::default(),
-        }
-    }
 }
 
 /// The most waits of the scripts of one machine. Less than what may be under way to its agent, or ending
 /// all of them at once would break its link.
 pub(super) const MOST: usize = 10_000;
 
-impl<A> Waiters<A> {
+impl Waiters {
+    /// For those who ask from outside.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers.clone()
+    }
+
     /// Begins a wait. An answer at once is given back with who wants it.
     pub(super) fn begin(
         &mut self,
         run: &Run,
         target: Target,
         ignore_abort: bool,
-        asker: Option<Asker>,
         now: Millis,
-        answer: A,
-    ) -> Result<WaiterId, (A, Come)> {
-        let leaves = match target.look(run, asker.is_none()) {
+        answer: Answer,
+    ) -> Result<WaiterId, (Answer, Come)> {
+        let asked = Asked { target, full: answer.asker().is_none() };
+        let leaves = match asked.look(run) {
             Ok(come) => return Err((answer, come)),
             Err(leaves) => leaves,
         };
-        self.next += 1;
-        let id = self.next;
-        if let Some(asker) = &asker {
-            self.by_asker.entry(asker.instance.clone()).or_default().insert(asker.number, id);
-            self.record.pending.insert((now, id));
+        let id = match &answer {
+            Answer::User(id, _) => *id,
+            Answer::Agent(Asker { instance, number }) => {
+                let id = self.numbers.next();
+                self.by_asker.entry(instance.clone()).or_default().insert(*number, id);
+                self.record.pending.insert((now, id));
+                id
+            }
+        };
+        let question = match self.alike.get(&asked) {
+            Some(question) => *question,
+            None => self.ask(run, asked, leaves),
+        };
+        if let Some(question) = self.questions.get_mut(&question) {
+            question.waiters.insert(id);
         }
-        let waiter = Waiter { target, ignore_abort, answer, asker, since: now, leaves: BTreeSet::new(), shown: None };
-        self.all.insert(id, waiter);
-        self.watch(run, id, leaves);
+        self.all.insert(id, Waiter { question, ignore_abort, answer, since: now, announced: false });
         Ok(id)
+    }
+
+    fn ask(&mut self, run: &Run, asked: Asked, leaves: Vec<Leaf>) -> QuestionId {
+        self.next += 1;
+        let asked = Arc::new(asked);
+        if asked.is_shared() {
+            self.alike.insert(Arc::clone(&asked), self.next);
+        }
+        let question = Question { asked, leaves: vec![], waiters: BTreeSet::new(), shown: None };
+        self.questions.insert(self.next, question);
+        self.watch(run, self.next, leaves);
+        self.next
     }
 
     /// Who has waited longest for a lead, and for how many seconds a program wants it.
     pub(super) fn next_leader(&self, name: &MeetingName) -> Option<(&Leader, Option<u64>)> {
         let ids = self.by_leaf.get(&Leaf::Lead(name.clone()))?;
-        ids.iter().find_map(|id| match &self.all.get(id)?.target {
+        ids.iter().find_map(|id| match &self.questions.get(id)?.asked.target {
             Target::Lead(_, by, seconds) => Some((by, *seconds)),
             _ => None,
         })
@@ -181,23 +159,31 @@ impl<A> Waiters<A> {
         self.by_asker.get(instance).map_or(0, BTreeMap::len)
     }
 
-    fn watch(&mut self, run: &Run, id: WaiterId, leaves: Vec<Leaf>) {
-        let Some(waiter) = self.all.get_mut(&id) else { return };
-        waiter.leaves = leaves.into_iter().collect();
-        for leaf in &waiter.leaves {
+    /// Files a question under what it lacks now.
+    fn watch(&mut self, run: &Run, id: QuestionId, mut leaves: Vec<Leaf>) {
+        leaves.sort_unstable();
+        leaves.dedup();
+        leaves.shrink_to_fit();
+        self.unwatch(id);
+        let Some(question) = self.questions.get_mut(&id) else { return };
+        for leaf in &leaves {
             self.by_leaf.entry(leaf.clone()).or_default().insert(id);
         }
-        if let (Some(asker), Some(old)) = (&waiter.asker, &mut waiter.shown) {
-            let new = waiter.target.shown(run, &waiter.leaves);
-            self.record.forget(&asker.instance, old);
-            self.record.note(&asker.instance, &new);
-            *old = new;
+        question.leaves = leaves;
+        let Some(old) = &mut question.shown else { return };
+        let new = question.asked.shown(run, &question.leaves);
+        for waiter in question.waiters.iter().filter_map(|id| self.all.get(id)).filter(|waiter| waiter.announced) {
+            if let Some(asker) = waiter.answer.asker() {
+                self.record.forget(&asker.instance, old);
+                self.record.note(&asker.instance, &new);
+            }
         }
+        *old = new;
     }
 
-    fn unwatch(&mut self, id: WaiterId) {
-        let Some(waiter) = self.all.get_mut(&id) else { return };
-        for leaf in std::mem::take(&mut waiter.leaves) {
+    fn unwatch(&mut self, id: QuestionId) {
+        let Some(question) = self.questions.get_mut(&id) else { return };
+        for leaf in std::mem::take(&mut question.leaves) {
             if let Some(ids) = self.by_leaf.get_mut(&leaf) {
                 ids.remove(&id);
                 if ids.is_empty() {
@@ -208,17 +194,29 @@ impl<A> Waiters<A> {
     }
 
     /// Takes a wait away.
-    pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter<A>> {
-        self.unwatch(id);
+    pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
         let waiter = self.all.remove(&id)?;
-        if let Some(Asker { instance, number }) = &waiter.asker {
-            self.record.pending.remove(&(waiter.since, id));
-            self.record.forget(instance, waiter.shown.as_deref().unwrap_or_default());
+        let question = self.questions.get_mut(&waiter.question);
+        if let Some(Asker { instance, number }) = waiter.answer.asker() {
+            if waiter.announced {
+                let shown = question.as_ref().and_then(|question| question.shown.as_deref());
+                self.record.forget(instance, shown.unwrap_or_default());
+            } else {
+                self.record.pending.remove(&(waiter.since, id));
+            }
             // The number may be that of a later question already.
             if let Some(numbers) = self.by_asker.get_mut(instance)
                 && numbers.get(number) == Some(&id)
             {
                 numbers.remove(number);
+            }
+        }
+        if let Some(question) = question {
+            question.waiters.remove(&id);
+            if question.waiters.is_empty() {
+                self.unwatch(waiter.question);
+                let over = self.questions.remove(&waiter.question);
+                over.map(|question| self.alike.remove(&question.asked));
             }
         }
         Some(waiter)
@@ -239,35 +237,43 @@ impl<A> Waiters<A> {
     }
 
     /// Takes all waits that `which` chooses.
-    pub(super) fn take(&mut self, which: impl Fn(&Waiter<A>) -> bool) -> Vec<Waiter<A>> {
+    pub(super) fn take(&mut self, which: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
         let ids: Vec<WaiterId> = self.all.iter().filter(|(_, w)| which(w)).map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Takes all waits at barriers: the arrivals that were to be recorded with them may not have been.
-    pub(super) fn take_barriers(&mut self) -> Vec<Waiter<A>> {
-        self.take(|waiter| matches!(waiter.target, Target::Barrier(_)))
+    pub(super) fn take_barriers(&mut self) -> Vec<Waiter> {
+        let at_barriers = self.questions.values().filter(|q| matches!(q.asked.target, Target::Barrier(_)));
+        let ids: Vec<WaiterId> = at_barriers.flat_map(|question| &question.waiters).copied().collect();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// Looks again at the waits that any of `changed` concerns, and takes those that are over.
-    pub(super) fn wake(&mut self, run: &Run, changed: &[Leaf]) -> Vec<(Waiter<A>, Come)> {
-        let mut concerned: BTreeSet<WaiterId> =
+    /// Looks again at the questions that any of `changed` concerns, and takes the waits that are over.
+    pub(super) fn wake(&mut self, run: &Run, changed: &[Leaf]) -> Vec<(Waiter, Come)> {
+        let concerned: BTreeSet<QuestionId> =
             changed.iter().filter_map(|leaf| self.by_leaf.get(leaf)).flatten().copied().collect();
-        if Bug::LostWakeUp.is_planted() && concerned.len() > 1 {
-            concerned.pop_last();
-        }
+        let forgotten = if Bug::LostWakeUp.is_planted() { self.last_of_several(&concerned) } else { None };
         let mut over = Vec::new();
         for id in concerned {
-            let Some(waiter) = self.all.get(&id) else { continue };
-            match waiter.target.look(run, waiter.asker.is_none()) {
-                Ok(come) => over.extend(self.remove(id).map(|w| (w, come))),
-                Err(leaves) => {
-                    self.unwatch(id);
-                    self.watch(run, id, leaves);
+            let Some(question) = self.questions.get(&id) else { continue };
+            match question.asked.look(run) {
+                Ok(come) => {
+                    let ids: Vec<WaiterId> = question.waiters.iter().copied().collect();
+                    let woken = ids.into_iter().filter(|id| Some(*id) != forgotten).filter_map(|id| self.remove(id));
+                    over.extend(woken.map(|waiter| (waiter, come.clone())));
                 }
+                Err(leaves) => self.watch(run, id, leaves),
             }
         }
         over
+    }
+
+    /// The last of those who wait for any of these, if they are several.
+    fn last_of_several(&self, questions: &BTreeSet<QuestionId>) -> Option<WaiterId> {
+        let waiting = questions.iter().filter_map(|id| self.questions.get(id)).flat_map(|question| &question.waiters);
+        let all: BTreeSet<WaiterId> = waiting.copied().collect();
+        all.last().copied().filter(|_| all.len() > 1)
     }
 
     /// Compares what is on record with what is waited for now: waits that have become long enough to
@@ -277,10 +283,13 @@ impl<A> Waiters<A> {
         {
             self.record.pending.remove(&(since, id));
             let Some(waiter) = self.all.get_mut(&id) else { continue };
-            let Some(asker) = &waiter.asker else { continue };
-            let shown = waiter.target.shown(run, &waiter.leaves);
-            self.record.note(&asker.instance, &shown);
-            waiter.shown = Some(shown);
+            let (Some(asker), Some(question)) = (waiter.answer.asker(), self.questions.get_mut(&waiter.question))
+            else {
+                continue;
+            };
+            let shown = question.shown.get_or_insert_with(|| question.asked.shown(run, &question.leaves));
+            self.record.note(&asker.instance, shown);
+            waiter.announced = true;
         }
         self.record.changes()
     }
@@ -296,57 +305,5 @@ impl<A> Waiters<A> {
             i.waits.keys().map(|on| (id.clone(), on.clone())).collect()
         };
         self.record.recorded(run.instances.iter().flat_map(of).collect());
-    }
-}
-
-/// The waits on record, and what has changed since they were compared.
-#[derive(Debug, Default)]
-struct Announcements {
-    /// Waits that are not long enough yet.
-    pending: BTreeSet<(Millis, WaiterId)>,
-    /// How many wait for the same.
-    counts: BTreeMap<Announced, usize>,
-    on_record: BTreeSet<Announced>,
-    touched: BTreeSet<Announced>,
-}
-
-impl Announcements {
-    fn note(&mut self, instance: &InstanceId, shown: &[String]) {
-        for on in shown {
-            let key = (instance.clone(), on.clone());
-            *self.counts.entry(key.clone()).or_default() += 1;
-            self.touched.insert(key);
-        }
-    }
-
-    fn forget(&mut self, instance: &InstanceId, shown: &[String]) {
-        for on in shown {
-            let key = (instance.clone(), on.clone());
-            if let Some(count) = self.counts.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&key);
-                }
-            }
-            self.touched.insert(key);
-        }
-    }
-
-    fn recorded(&mut self, on_record: BTreeSet<Announced>) {
-        self.touched.extend(on_record.iter().chain(self.counts.keys()).cloned());
-        self.on_record = on_record;
-    }
-
-    /// Begun and ended.
-    fn changes(&mut self) -> (Vec<Announced>, Vec<Announced>) {
-        let (mut begun, mut ended) = (vec![], vec![]);
-        for key in std::mem::take(&mut self.touched) {
-            match self.counts.contains_key(&key) {
-                true if self.on_record.insert(key.clone()) => begun.push(key),
-                false if self.on_record.remove(&key) => ended.push(key),
-                _ => {}
-            }
-        }
-        (begun, ended)
     }
 }

@@ -34,6 +34,8 @@ const MISSES: u32 = 2;
 pub(super) struct Watches {
     clouds: BTreeMap<String, Watch>,
     misses: BTreeMap<InstanceId, u32>,
+    /// The machines of an instance where the last look has shown more than one of the same launch.
+    twins: BTreeMap<InstanceId, Vec<String>>,
     /// Who was asked for a report by this coordinator process.
     asked: BTreeSet<InstanceId>,
 }
@@ -87,6 +89,20 @@ impl Watches {
         self.clouds.values().filter_map(|w| w.next).min()
     }
 
+    /// All machines that a launch has made, of which `machine` is one.
+    pub(super) fn twins_of(&self, id: &InstanceId, machine: &str) -> Vec<String> {
+        let twins = self.twins.get(id).filter(|all| all.iter().any(|one| one == machine));
+        twins.cloned().unwrap_or_else(|| vec![machine.to_owned()])
+    }
+
+    fn note_twins(&mut self, id: &InstanceId, all: &[&Observed]) {
+        if all.len() > 1 {
+            self.twins.insert(id.clone(), all.iter().map(|one| one.machine.clone()).collect());
+        } else {
+            self.twins.remove(id);
+        }
+    }
+
     /// When a cloud that could not be looked at is looked at again. Now, while it is.
     pub(super) fn next_after_failure(&self) -> Option<Millis> {
         self.clouds.values().filter(|w| w.failed).map(|w| w.next.unwrap_or(0)).min()
@@ -117,9 +133,12 @@ impl Actor {
         let of_cloud = |id: &InstanceId| self.run.node(id).is_some_and(|n| n.cloud == cloud);
         let ids: Vec<InstanceId> = self.run.instances.keys().filter(|id| of_cloud(id)).cloned().collect();
         for id in &ids {
-            let attempt = self.run.instances.get(id).map_or(0, |i| i.attempt);
-            let mine = observed.iter().find(|o| o.key.instance == *id && o.key.attempt == attempt);
-            match mine {
+            let Some(instance) = self.run.instances.get(id) else { continue };
+            let of_launch = |o: &&Observed| o.key.instance == *id && o.key.attempt == instance.attempt;
+            let mine: Vec<&Observed> = observed.iter().filter(of_launch).collect();
+            let telling = most_telling(instance, &mine);
+            self.watches.note_twins(id, &mine);
+            match telling {
                 Some(observed) => self.seen(turn, id, observed),
                 None => self.missed(turn, id),
             }
@@ -233,4 +252,17 @@ impl Actor {
             });
         }
     }
+}
+
+/// Of several machines of one launch, which a cloud can have that does not know two requests for the same: one
+/// that is not yet as it is to be, else the one that the launch was answered with. Nobody knows on which of them
+/// the agent lives.
+fn most_telling<'a>(instance: &Instance, all: &[&'a Observed]) -> Option<&'a Observed> {
+    let behind = |o: &&&Observed| match instance.machine {
+        Machine::Stopping => o.state != MachineState::Stopped,
+        Machine::Starting => o.state != MachineState::Running,
+        _ => false,
+    };
+    let answered = |o: &&&Observed| instance.native.as_ref() == Some(&o.machine);
+    all.iter().find(behind).or_else(|| all.iter().find(answered)).or(all.first()).copied()
 }

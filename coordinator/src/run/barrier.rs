@@ -72,8 +72,11 @@ impl Run {
         self.barriers.get(name).is_some_and(|barrier| barrier.open.is_some())
     }
 
-    /// The barriers that open now.
+    /// The barriers that open now. None once machines are being removed: then there are fewer and fewer to wait for.
     pub(super) fn open_barriers(&self) -> Vec<Event> {
+        if self.is_ending() {
+            return vec![];
+        }
         let complete = |barrier: &Barrier| match &barrier.parties {
             Parties::Count(count) => barrier.arrived.iter().filter(|by| self.counts(by)).count() >= *count as usize,
             Parties::Nodes(nodes) => {

@@ -3,7 +3,10 @@
 //! A condition that does not hold is filed under everything its value is made of ([`Run::sources`]),
 //! whether those have values or not: also a value that is there may become another one.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    hash::{Hash, Hasher},
+};
 
 use regex_lite::{Regex, RegexBuilder};
 use slipstream_shared::{
@@ -28,6 +31,21 @@ pub struct Wanted {
     /// As it was asked for.
     pub condition: Condition,
     pattern: Option<Regex>,
+}
+
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Self) -> bool {
+        // The pattern follows from it.
+        self.condition == other.condition
+    }
+}
+
+impl Eq for Wanted {}
+
+impl Hash for Wanted {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.condition.hash(state);
+    }
 }
 
 impl Run {

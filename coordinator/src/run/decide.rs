@@ -39,6 +39,8 @@ pub enum Command {
     Terminate(InstanceId),
     /// Have the machine of an instance powered on (true) or off.
     Power(InstanceId, bool),
+    /// Have the machine of an instance changed as is recorded with it.
+    Change(InstanceId),
     /// Look at the machines of a cloud. Quickly while something is expected to change there.
     Watch {
         /// Which cloud.

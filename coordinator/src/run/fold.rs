@@ -302,6 +302,7 @@ impl Run {
                 vec![]
             }
             Event::TerminateIntended { .. } => {
+                instance.hardware.changing = None;
                 instance.become_(Machine::Terminating, at);
                 instance.waits.clear();
                 instance.silent = None;

@@ -21,7 +21,7 @@ use super::{
     change::Refused,
     decide::{Decision, before},
 };
-use crate::seam::Millis;
+use crate::{planted::Bug, seam::Millis};
 
 /// Something that one instance leads, or one program.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,10 +41,11 @@ pub struct Lead {
 pub type Leads = BTreeMap<MeetingName, Lead>;
 
 impl Run {
-    /// The number of who leads; none: it does not.
+    /// The number of who leads; none: it does not. With the run, everything that is led is over.
     #[must_use]
     pub fn leads(&self, name: &MeetingName, by: &Leader) -> Option<u64> {
-        self.leads.get(name).filter(|lead| lead.leader.as_ref() == Some(by)).map(|lead| lead.number)
+        let leads = |lead: &&Lead| lead.leader.as_ref() == Some(by) && !self.state.is_final();
+        self.leads.get(name).filter(leads).map(|lead| lead.number)
     }
 
     /// True when another one may take the lead.
@@ -53,7 +54,7 @@ impl Run {
         match self.leads.get(name).and_then(|lead| lead.leader.as_ref()) {
             None => true,
             Some(Leader::Instance(id)) => self.is_silent(id) || !self.instances.get(id).is_some_and(may_lead),
-            Some(Leader::Program { .. }) => false,
+            Some(Leader::Program { .. }) => Bug::LeadTakenOver.is_planted(),
         }
     }
 

@@ -14,7 +14,7 @@ use slipstream_shared::{
     state::{Failure, RunState},
 };
 
-use super::{Instance, Machine, Run, decide::Decision, value::Leaf};
+use super::{Instance, Machine, Run, decide::Decision, hardware::Hardware, value::Leaf};
 use crate::seam::{Millis, time_of};
 
 impl Run {
@@ -96,10 +96,11 @@ impl Run {
             // What an operation wants of it, it still wants.
             joining: instance.joining,
             powered: instance.powered,
-            hardware: std::mem::take(&mut instance.hardware),
+            hardware: Hardware { changing: None, ..std::mem::take(&mut instance.hardware) },
             ..super::fold::planned(instance.ordinal, at)
         };
         self.void_tasks(id, at);
+        self.lose_in_operations(id);
         let mut leaves = vec![];
         for (key, stored) in &mut self.values {
             let own = key.scope == Scope::Instance(id.clone()) && stored.by == Author::Instance(id.clone());

@@ -34,6 +34,7 @@ pub mod tasks;
 mod trouble;
 mod update;
 pub mod value;
+pub mod vertical;
 pub mod view;
 pub mod why;
 

@@ -49,6 +49,15 @@ pub struct Operation {
     /// Who is changed where it is.
     #[serde(default)]
     pub touch: Vec<InstanceId>,
+    /// Of these, who was off when it began.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub off: BTreeSet<InstanceId>,
+    /// Whose machine it has changed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub made: BTreeSet<InstanceId>,
+    /// Of whose machine it awaits nothing more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub out: BTreeSet<InstanceId>,
     /// When it was over.
     pub ended: Option<Millis>,
     /// Why it has failed.
@@ -75,6 +84,9 @@ impl Run {
             Asked::Update { module, plan: Some(plan) } => self.update(module, plan).map(|event| vec![event]),
             Asked::Update { module, plan: None } => {
                 Err(Refused::Unreasonable(format!("there is no plan of {module} to update to")))
+            }
+            Asked::Resize { .. } | Asked::AddDisk { .. } | Asked::RemoveDisk { .. } => {
+                self.change_hardware(asked).map(|event| vec![event])
             }
             Asked::Retry { instance, from, script } => self.retry(instance, from, script.as_deref()),
         }
@@ -124,7 +136,8 @@ impl Run {
         self.open_operations().next()?;
         let comes = |i: &Instance| i.is_live() && i.key.is_none();
         let goes = |i: &Instance| (i.leaving || i.given_up.is_some()) && i.machine != Machine::Gone;
-        let switched = |i: &Instance| matches!(i.machine, Machine::Stopping | Machine::Starting);
+        let switched =
+            |i: &Instance| matches!(i.machine, Machine::Stopping | Machine::Starting) || i.hardware.changing.is_some();
         let machines = self.instances.values().any(|i| comes(i) || goes(i) || switched(i));
         Some(if machines { RunState::Provisioning } else { RunState::Executing })
     }
@@ -136,13 +149,19 @@ impl Run {
         }
         if let Some(abort) = &self.abort {
             self.end_all(&format!("the run was aborted: {}", abort.reason), decision);
+            if !decision.events.is_empty() {
+                return;
+            }
         }
         self.give_up(now, decision);
         self.switch_machines(now, decision);
+        self.change_machines(now, decision);
         self.order_tasks(now, decision);
         self.end_late_retries(now, decision);
         for (number, operation) in self.open_operations() {
-            if self.is_done(number, operation) {
+            // It may have been too late for one of its machines, and done but for that.
+            let ended = |e: &Event| matches!(e, Event::OperationFinished { number: ended, .. } if *ended == number);
+            if self.is_done(number, operation) && !decision.events.iter().any(ended) {
                 let failure = self.failure_of(number, operation);
                 decision.events.push(Event::OperationFinished { number, failure });
             }
@@ -226,18 +245,24 @@ impl Run {
             && operation.remove.iter().all(|id| self.is_gone(id))
             && self.tasks_of(number).all(|(id, task)| self.is_over(id, task))
             && self.is_retried(number, operation)
-            && operation.touch.iter().all(|id| self.is_switched(number, operation, id))
+            && operation
+                .touch
+                .iter()
+                .all(|id| self.is_switched(number, operation, id) && self.is_hardware_settled(number, operation, id))
     }
 
     /// The first thing that went wrong.
     fn failure_of(&self, number: u32, operation: &Operation) -> Option<String> {
         let given_up = operation.add.iter().find_map(|id| self.instances.get(id)?.given_up.clone());
-        given_up.or_else(|| {
-            self.tasks_of(number).find_map(|(id, task)| {
-                let result = task.result.as_ref().filter(|r| !r.succeeded())?;
-                Some(format!("Failed running '{}' script on '{id}': {result}", task.work.name()))
+        given_up
+            .or_else(|| operation.failure.clone())
+            .or_else(|| {
+                self.tasks_of(number).find_map(|(id, task)| {
+                    let result = task.result.as_ref().filter(|r| !r.succeeded())?;
+                    Some(format!("Failed running '{}' script on '{id}': {result}", task.work.name()))
+                })
             })
-        })
+            .or_else(|| self.left_unchanged(operation))
     }
 
     /// Takes in an event of an operation. None: it is of another kind.
@@ -265,7 +290,21 @@ impl Run {
                 let (by, op, asked) = (record.by.clone(), record.op, without_plan(asked));
                 let (add, remove, touch) = (add.clone(), remove.clone(), touch.clone());
                 let leaves = members(add.iter().chain(&remove));
-                let operation = Operation { by, op, at, asked, add, remove, touch, ended: None, failure: None };
+                let is_off = |id: &&InstanceId| self.instances.get(*id).is_some_and(|i| i.machine == Machine::Stopped);
+                let operation = Operation {
+                    off: touch.iter().filter(is_off).cloned().collect(),
+                    made: BTreeSet::new(),
+                    out: BTreeSet::new(),
+                    by,
+                    op,
+                    at,
+                    asked,
+                    add,
+                    remove,
+                    touch,
+                    ended: None,
+                    failure: None,
+                };
                 self.operations.insert(*number, operation);
                 self.forget_operations();
                 Some(leaves)
@@ -280,7 +319,11 @@ impl Run {
                         instance.leaving &= matches!(instance.machine, Machine::Terminating | Machine::Gone);
                     }
                 }
-                Some(members(operation.remove.iter()))
+                let leaves = members(operation.remove.iter());
+                if failure.is_none() {
+                    self.keep_size(*number);
+                }
+                Some(leaves)
             }
             Event::InstanceGivenUp { instance, reason, .. } => {
                 let given_up = self.instances.get_mut(instance)?;
@@ -288,6 +331,13 @@ impl Run {
                 given_up.waits.clear();
                 given_up.replacing = false;
                 Some(members(std::iter::once(instance)))
+            }
+            Event::MachineChangeIntended { instance, .. }
+            | Event::MachineChanged { instance, .. }
+            | Event::MachineChangeFailed { instance, .. }
+            | Event::MachineGivenUp { instance, .. } => {
+                self.apply_change(&record.event, at);
+                Some(super::hardware::computed(instance))
             }
             // The rest is as for any event of an instance.
             Event::PowerFailed { instance, reason, .. } => {

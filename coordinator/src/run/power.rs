@@ -16,7 +16,7 @@ use super::{
 use crate::seam::Millis;
 
 /// How long a machine may take to power off, however often it is asked.
-const STOP_DEADLINE: Millis = 10 * 60 * 1000;
+pub(super) const STOP_DEADLINE: Millis = 10 * 60 * 1000;
 
 impl Run {
     /// The event that begins to stop, start or reboot `named`, or all where nobody is named.
@@ -90,7 +90,8 @@ impl Run {
     #[must_use]
     pub fn is_booting(&self, id: &InstanceId, instance: &Instance) -> bool {
         let starts = |(number, o): (u32, &Operation)| {
-            o.is_power() && instance.powered == number && !self.is_switched(number, o, id)
+            let done = self.is_switched(number, o, id) && self.is_hardware_settled(number, o, id);
+            instance.powered == number && !done
         };
         instance.powered > 0 && self.open_operations().any(starts)
     }

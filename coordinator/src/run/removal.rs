@@ -9,7 +9,7 @@ use super::{
     Instance, Machine, Run,
     decide::{Command, Decision, REPORT_DEADLINE, before},
 };
-use crate::seam::Millis;
+use crate::{planted::Bug, seam::Millis};
 
 impl Run {
     /// Has those machines removed that are to go now.
@@ -17,6 +17,10 @@ impl Run {
         let ending = self.state == RunState::Finalizing;
         for (id, instance) in &self.instances {
             let goes = instance.leaving || instance.given_up.is_some();
+            let added = self.node(id).is_some_and(|node| id.index > node.count);
+            if added && !goes && Bug::ForgottenAdded.is_planted() {
+                continue;
+            }
             let (instance_id, attempt) = (id.clone(), instance.attempt);
             match &instance.machine {
                 Machine::Terminating => decision.commands.push(Command::Terminate(instance_id)),

@@ -59,6 +59,12 @@ impl Run {
         let Some(instance) = self.instances.get(id) else {
             return unreasonable(format!("this run has no instance {id}"));
         };
+        let concerns = |o: &Operation| {
+            o.add.contains(id) || o.reruns().any(|other| other == id) || (o.changes_hardware() && o.touch.contains(id))
+        };
+        if let Some((number, _)) = self.open_operations().find(|(_, o)| concerns(o)) {
+            return Err(Refused::Busy(format!("operation {number} is changing {id}: wait until it is over")));
+        }
         if !instance.is_live() || !matches!(instance.machine, Machine::Launched | Machine::Running) {
             return unreasonable(format!("{id} has no machine that runs: it is gone, or not there yet"));
         }
@@ -67,10 +73,6 @@ impl Run {
         }
         if instance.is_executing() {
             return Err(Refused::Busy(format!("{id} is running a step: wait until that has ended, or abort the run")));
-        }
-        let other = self.open_operations().find(|(_, o)| o.add.contains(id) || o.reruns().any(|other| other == id));
-        if let Some((number, _)) = other {
-            return Err(Refused::Busy(format!("operation {number} runs the steps of {id}: wait until it is over")));
         }
         Ok(instance)
     }
@@ -128,6 +130,9 @@ impl Run {
 
     /// The events of a ready check that did not pass, if it belongs to a retry.
     pub(super) fn retry_not_ready(&self, id: &InstanceId, reason: &str) -> Option<Vec<Event>> {
+        if let Some(events) = self.changed_not_ready(id, reason) {
+            return Some(events);
+        }
         let (number, _) = self.open_operations().find(|(_, o)| o.reruns().any(|other| other == id))?;
         let failure = Some(format!("{id} did not become ready: {reason}"));
         Some(vec![Event::OperationFinished { number, failure }])
@@ -153,8 +158,9 @@ impl Run {
         tasks
             .filter_map(|t| match t.work {
                 Work::Step { step, .. } => Some(step),
-                Work::Hook { .. } => None,
+                Work::Hook { .. } | Work::Disk { .. } => None,
             })
+            .chain(self.holds_check(id).then(|| self.deploy_steps(id)))
             .min()
     }
 }

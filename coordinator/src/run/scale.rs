@@ -94,7 +94,7 @@ impl Run {
     }
 
     /// Ready, with a machine that is there.
-    fn is_up(&self, id: &InstanceId) -> bool {
+    pub(super) fn is_up(&self, id: &InstanceId) -> bool {
         let there = |i: &super::Instance| matches!(i.machine, Machine::Launched | Machine::Running);
         self.serves(id) && self.instances.get(id).is_some_and(there)
     }

@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use slipstream_shared::{
+    disk::{DiskName, DiskSpec},
     event::{Event, StepResult},
     id::{InstanceId, NodeName},
     link::AgentTask,
     operation::{FIRST_TASK, HOOK_WITHIN, Hook, SCALING_ACTION, SCALING_NODE, SCALING_VMS, Task, Work},
-    plan::StepPlan,
+    plan::{Script, StepPlan},
 };
 
 use super::{
     Machine, Run,
-    decide::{Decision, before},
+    decide::{BOOT_DEADLINE, Decision, before},
     operation::Operation,
+    vertical::{Fate, is_before},
 };
 use crate::seam::Millis;
 
@@ -76,7 +78,11 @@ impl Run {
                 Stand::Due(env) => decision.events.push(Event::TaskOrdered { instance, index, step, env }),
                 Stand::Ordered(at) => {
                     let within = self.task_step(id, task).and_then(|s| s.within).unwrap_or(HOOK_WITHIN);
-                    if !before(now, at + within * 1000 + ANSWER, decision) {
+                    // Its machine may still be starting.
+                    let boots =
+                        task.started.is_none() && self.instances.get(id).is_some_and(|i| i.powered == task.operation);
+                    let boot = if boots { BOOT_DEADLINE } else { 0 };
+                    if !before(now, at + boot + within * 1000 + ANSWER, decision) {
                         let cause = Some(format!("the agent did not say within {within} s how it ended"));
                         let result = StepResult { cause, ..StepResult::default() };
                         decision.events.push(Event::StepFinished { instance, index, step, result });
@@ -93,8 +99,13 @@ impl Run {
             return Stand::Over;
         };
         let there = matches!(instance.machine, Machine::Launched | Machine::Running) && instance.given_up.is_none();
-        if task.result.is_some() || !there || self.task_step(id, task).is_none() {
+        if task.result.is_some() || self.task_step(id, task).is_none() {
             return Stand::Over;
+        }
+        if !there {
+            // One that is off to be changed comes back.
+            let away = instance.is_live() && self.open_operations().any(|(number, _)| self.is_away(id, number));
+            return if away { Stand::Early } else { Stand::Over };
         }
         if let Some(at) = task.ordered {
             return Stand::Ordered(at);
@@ -115,9 +126,29 @@ impl Run {
                 if came.is_empty() { Stand::Over } else { Stand::Due(scaling("vm_create", node, &came)) }
             }
             Work::Step { .. } if self.is_cut_off(id, task.operation, task.index) => Stand::Over,
-            Work::Hook { hook: Hook::PreScale | Hook::PostScale, .. } | Work::Step { .. } => {
-                Stand::Due(BTreeMap::new())
+            Work::Step { .. } => Stand::Due(BTreeMap::new()),
+            Work::Hook { hook: Hook::PreScale | Hook::PostScale, .. } | Work::Disk { .. } => {
+                self.stand_changing(id, task, operation)
             }
+        }
+    }
+
+    /// The same for what goes with the change of a machine.
+    fn stand_changing(&self, id: &InstanceId, task: &TaskState, operation: &Operation) -> Stand {
+        let number = task.operation;
+        let fate = self.fate(number, operation, id);
+        let due = || {
+            let touched: Vec<&InstanceId> = operation.touch.iter().collect();
+            let mut env = scaling(operation.action(), &id.node, &touched);
+            env.extend(self.change_variables(number, operation, id));
+            Stand::Due(env)
+        };
+        match fate {
+            Fate::Coming if is_before(&task.work) => due(),
+            Fate::Coming => Stand::Early,
+            Fate::Made if !is_before(&task.work) => due(),
+            Fate::Never if task.work.is_post_scale() && self.was_prepared(number, id) => due(),
+            Fate::Made | Fate::Never => Stand::Over,
         }
     }
 
@@ -160,6 +191,14 @@ impl Run {
                 let within = step.within.or(Some(self.plan.policy.timeout));
                 Some(StepPlan { script, within, ..step })
             }
+            Work::Disk { disk, take } => Some(StepPlan {
+                step: task.work.name().to_owned(),
+                origin: "slipstream".to_owned(),
+                script: Script::Text(disk_command(*disk, take.as_ref())),
+                within: Some(HOOK_WITHIN),
+                env: BTreeMap::new(),
+                needs: vec![],
+            }),
         }
     }
 
@@ -170,10 +209,10 @@ impl Run {
         all.filter_map(|task| {
             let again = match task.work {
                 Work::Step { step, .. } => Some(step),
-                Work::Hook { .. } => None,
+                Work::Hook { .. } | Work::Disk { .. } => None,
             };
             // The last step leads to the ready check, as in the deployment.
-            let check = again.is_some_and(|step| step + 1 == self.deploy_steps(id));
+            let check = again.is_some_and(|step| step + 1 == self.deploy_steps(id)) || self.leads_to_check(id, task);
             let ordered = matches!(self.stand(id, task), Stand::Ordered(_));
             let due = ordered || (check && self.awaits_check(id, task));
             if !due {
@@ -188,8 +227,8 @@ impl Run {
 
     fn awaits_check(&self, id: &InstanceId, task: &TaskState) -> bool {
         let open = self.operations.get(&task.operation).is_some_and(|o| o.ended.is_none());
-        let succeeded = task.result.as_ref().is_some_and(StepResult::succeeded);
-        open && succeeded && self.instances.get(id).is_some_and(|i| !i.ready)
+        let succeeded = |result: &StepResult| result.succeeded() || task.work.is_post_scale();
+        open && task.result.as_ref().is_some_and(succeeded) && self.instances.get(id).is_some_and(|i| !i.ready)
     }
 
     /// Puts a task at the end of the line.
@@ -237,6 +276,14 @@ impl Run {
 fn vm_remove(operation: &Operation, node: &NodeName) -> BTreeMap<String, String> {
     let gone: Vec<&InstanceId> = operation.remove.iter().filter(|id| id.node == *node).collect();
     scaling("vm_remove", node, &gone)
+}
+
+/// What the agent runs when a disk comes or goes.
+fn disk_command(disk: DiskName, take: Option<&DiskSpec>) -> String {
+    let Some(spec) = take else { return format!("exec slipstream-agent disk release {disk}\n") };
+    let mount = spec.mount.as_ref().map(|folder| format!(" --mount {folder}")).unwrap_or_default();
+    let fs = spec.fs.filter(|_| spec.mount.is_some()).map(|fs| format!(" --fs {}", fs.name())).unwrap_or_default();
+    format!("exec slipstream-agent disk take {disk}{mount}{fs}\n")
 }
 
 /// The variables of a hook.

@@ -2,6 +2,7 @@
 
 mod condition;
 mod life;
+mod operation;
 mod parameters;
 mod permission;
 mod secret;

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use slipstream_shared::{
+    disk::DiskName,
     id::{InstanceId, NodeName},
     meeting::MeetingName,
     parameter::{Key, MASK, ParamType, Scope},
@@ -257,9 +258,12 @@ impl Run {
             ),
             "image.id" => Some(node.image.clone()),
             "image.platform" => node.platform.clone(),
-            "cpu.nb" => node.size.cpu.map(|cpu| cpu.to_string()),
-            "ram.GB" => node.size.ram.map(gib),
-            "disk.GB" => node.size.disk.map(gib),
+            "cpu.nb" => self.size_of(id, instance).cpu.map(|cpu| cpu.to_string()),
+            "ram.GB" => self.size_of(id, instance).ram.map(gib),
+            "disk.GB" => self.size_of(id, instance).disk.map(gib),
+            "disk.attach.size" => instance.hardware.attached.as_ref().map(|disk| gib(disk.spec.size)),
+            "disk.attached.device" => instance.hardware.attached.as_ref().map(|disk| disk.name.device()),
+            "disk.detach.device" => instance.hardware.detached.map(DiskName::device),
             "vmstate" => Some(vmstate(instance).to_owned()),
             "url.ssh" => ssh_url(instance, &node.login),
             "abort" => {

@@ -12,7 +12,9 @@
 //! | `modules/<path>` | the latest version of a module |
 //! | `word/<word>\0<path>` | nothing: the module is found by that word |
 //! | `meta/words` | there once all modules are found by their words |
-//! | `token/<sha256>` | an API token |
+//! | `user/<name>` | a user |
+//! | `group/<name>` | a group of users |
+//! | `token/<sha256>` | an API token or a session |
 //! | `idem/<user>\0<key>` | what a launch with this idempotency key answered |
 //!
 //! Numbers are big-endian, so that the order of keys is that of numbers; other parts are text. Module
@@ -29,8 +31,14 @@ pub const VERSION: &[u8] = b"1";
 /// Prefix of the summaries of all runs.
 pub const SUMMARIES: &[u8] = b"runs/";
 
-/// Prefix of all API tokens.
+/// Prefix of all API tokens and sessions.
 pub const TOKENS: &[u8] = b"token/";
+
+/// Prefix of all users.
+pub const USERS: &[u8] = b"user/";
+
+/// Prefix of all groups.
+pub const GROUPS: &[u8] = b"group/";
 
 /// Prefix of everything of a run but its summary.
 #[must_use]
@@ -173,6 +181,29 @@ pub fn token(sha256: &[u8; 32]) -> Vec<u8> {
     format!("token/{hex}").into_bytes()
 }
 
+/// The SHA-256 of the secret of a token.
+#[must_use]
+pub fn parse_token(key: &[u8]) -> Option<[u8; 32]> {
+    let hex = std::str::from_utf8(key.strip_prefix(TOKENS)?).ok()?;
+    let mut sha256 = [0; 32];
+    for (i, byte) in sha256.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    (hex.len() == 64).then_some(sha256)
+}
+
+/// A user.
+#[must_use]
+pub fn user(name: &str) -> Vec<u8> {
+    [USERS, name.as_bytes()].concat()
+}
+
+/// A group.
+#[must_use]
+pub fn group(name: &str) -> Vec<u8> {
+    [GROUPS, name.as_bytes()].concat()
+}
+
 /// What a launch of `user` with this idempotency key answered.
 #[must_use]
 pub fn idempotency(user: &str, key: &str) -> Vec<u8> {
@@ -211,6 +242,7 @@ mod tests {
         for version in [0, 1, u32::from_be_bytes(*b"\0v\0v"), u32::MAX] {
             assert_eq!(parse_module_version(&module_version("a/b", version)), Some(("a/b", version)));
         }
+        assert_eq!(parse_token(&token(&[0xab; 32])), Some([0xab; 32]));
         assert_eq!(parse_summary(&summary(id())), Some(id()));
         assert_eq!(parse_module_word(&module_word("lamp", "a/b")), Some(("lamp", "a/b")));
         assert_eq!(parse_module_head(&module_head("a/b")), Some("a/b"));

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    disk::{DiskName, Fs},
     event::Author,
     id::{InstanceId, NodeName},
     operation::Asked,
@@ -50,6 +51,59 @@ pub struct PowerRequest {
     /// Whose; all of the run where nobody is named.
     #[serde(default)]
     pub instances: Vec<InstanceId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks for machines of another size.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeRequest {
+    /// Whose.
+    #[serde(default)]
+    pub instances: Vec<InstanceId>,
+    /// All instances of these nodes, and those that come later.
+    #[serde(default)]
+    pub nodes: Vec<NodeName>,
+    /// How many virtual processors; absent: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// How much memory, in bytes; absent: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram: Option<u64>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks for one more disk for each of some machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddDiskRequest {
+    /// Whose.
+    pub instances: Vec<InstanceId>,
+    /// How large, in bytes.
+    pub size: u64,
+    /// The folder it is mounted on; it gets a file system then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<String>,
+    /// Which file system, where it is mounted; `ext4` unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs: Option<Fs>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks to remove a disk of a machine with all that is on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveDiskRequest {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Which.
+    pub disk: DiskName,
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,

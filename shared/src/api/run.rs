@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::OperationInfo,
+    disk::Disk,
     event::LeftBehind,
     id::{InstanceId, RunId},
-    plan::{Category, KeepRunning},
+    plan::{Category, KeepRunning, Size},
     state::{Failure, Milestone, Outcome, RunState},
 };
 
@@ -203,6 +204,15 @@ pub struct InstanceInfo {
     /// The cloud's identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// How large its machine is, as far as that was said.
+    #[serde(default)]
+    pub size: Size,
+    /// The size it is to have, where that is another one: of an operation that is under way, or of its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_size: Option<Size>,
+    /// Its disks beside the root disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskInfo>,
     /// The address others use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
@@ -228,6 +238,18 @@ pub struct InstanceInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub silent: Option<Timestamp>,
+}
+
+/// A disk of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskInfo {
+    /// Which, and what it is.
+    #[serde(flatten)]
+    pub disk: Disk,
+    /// Where it is found in the machine.
+    pub device: String,
+    /// `attached`, `attaching`, `removing`.
+    pub status: String,
 }
 
 /// What a script waits for.

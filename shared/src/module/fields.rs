@@ -287,10 +287,10 @@ static WORK: [Field; 17] = [
         .like("{ run: apachectl graceful-stop, within: 30s }"),
     now("pre_scale", SCRIPT, "script of an instance before its size or disks change")
         .was("prescale")
-        .like("systemctl stop app"),
+        .like("systemctl stop mariadb"),
     now("post_scale", SCRIPT, "script of an instance after its size or disks have changed")
         .was("postscale")
-        .like("systemctl start app"),
+        .like("systemctl start mariadb"),
     later("on_change", "step to run again when a value moves"),
     now("publish", Kind::Map(Names::Param, &Kind::Fields(&OUTPUT)), "outputs: name to type and default")
         .like("{ port: { type: port, default: 3306 } }"),

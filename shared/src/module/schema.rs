@@ -126,7 +126,9 @@ fn of_kind(kind: Kind, defs: &mut Map<String, Value>) -> Value {
         Kind::ModuleRef => text(&format!("^{PART}(/{PART})*(@([1-9][0-9]*|published))?$")),
         Kind::File => text(r"^(?!\.{1,2}(/|$))[^/\\\n]+(/(?!\.{1,2}(/|$))[^/\\\n]+)*$"),
         Kind::Regex => json!({ "type": ["string", "number", "boolean"], "format": "regex" }),
-        Kind::Milestone => text(r"^[A-Za-z][A-Za-z0-9_]{0,30}(\[([1-9][0-9]*|\*|any)\])?\.(enrolled|deployed|ready)$"),
+        Kind::Milestone => {
+            string(r"^[A-Za-z][A-Za-z0-9_]{0,30}(\[([1-9][0-9]*|\*|any)\])?\.(enrolled|deployed|ready)$")
+        }
         Kind::Boolean => json!({ "enum": [true, false, "true", "false"] }),
         Kind::Size => string(r"^0*[1-9][0-9]*\s*([KMGT]iB|[kMGT]?B)$"),
         Kind::Duration => string(r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"),

@@ -26,6 +26,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
+/// That of the coordinator, which is measured.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "slipstream-bench", about = "Measures the coordinator, beside etcd where both can do the same")]
 struct Cli {
@@ -74,6 +78,9 @@ pub(crate) struct Run {
     /// Where the measurements go
     #[arg(long, default_value = "target/bench.jsonl")]
     rows: PathBuf,
+    /// The agent as it goes into images
+    #[arg(long)]
+    agent: Option<PathBuf>,
 }
 
 /// How long to go on.

@@ -30,6 +30,9 @@ use crate::{
 /// Parameters `k0` to `k15` of each machine.
 pub(crate) const KEYS: usize = 16;
 
+/// Its configuration, in its folder.
+const CONFIG: &str = "coordinator.toml";
+
 /// A coordinator with a folder of its own.
 pub(crate) struct Ours {
     pub(crate) process: Process,
@@ -40,12 +43,26 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) async fn start(data: &Path) -> anyhow::Result<Self> {
-        let ours = Ours::open(tempfile::Builder::new().prefix("ours-").tempdir_in(data)?)?;
+        let ours = Ours::start_on(data, "")?;
         let client = ours.client().await?;
         for module in modules() {
             client.put_module(&module).await?;
         }
         Ok(ours)
+    }
+
+    /// The same without any modules, and with these clouds of its configuration beside the one that is played.
+    pub(crate) fn start_on(data: &Path, clouds: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("ours-").tempdir_in(data)?;
+        let config = folder.path().join(CONFIG);
+        let data = std::path::absolute(folder.path())?.join("data");
+        let anywhere = "127.0.0.1:0";
+        let text = format!(
+            "data = {:?}\n[server]\nlisten = \"{anywhere}\"\nagent_listen = \"{anywhere}\"\n{clouds}",
+            data.display().to_string()
+        );
+        std::fs::write(&config, text)?;
+        Ours::open(folder)
     }
 
     /// Ends it as an administrator would, and starts it again with what it has kept. Says how long it took
@@ -58,14 +75,7 @@ impl Ours {
     }
 
     fn open(folder: tempfile::TempDir) -> anyhow::Result<Self> {
-        let config = folder.path().join("coordinator.toml");
-        let data = std::path::absolute(folder.path())?.join("data");
-        let anywhere = "127.0.0.1:0";
-        let text = format!(
-            "data = {:?}\n[server]\nlisten = \"{anywhere}\"\nagent_listen = \"{anywhere}\"\n",
-            data.display().to_string()
-        );
-        std::fs::write(&config, text)?;
+        let config = folder.path().join(CONFIG);
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("coordinator").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = Process::start("the coordinator", &mut command)?;
@@ -106,8 +116,13 @@ impl Ours {
 
     /// Starts a run of so many machines; nobody plays them yet.
     pub(crate) async fn launch(&self, client: &Client, machines: u32) -> anyhow::Result<String> {
+        self.launch_of(client, "bench/system", machines).await
+    }
+
+    /// The same with another application, of one node `worker`.
+    pub(crate) async fn launch_of(&self, client: &Client, module: &str, machines: u32) -> anyhow::Result<String> {
         let count = [("worker".to_owned(), machines)].into();
-        let launch = LaunchRequest { module: "bench/system".to_owned(), count, ..LaunchRequest::default() };
+        let launch = LaunchRequest { module: module.to_owned(), count, ..LaunchRequest::default() };
         let run = client.launch(&launch, &uuid::Uuid::now_v7().to_string()).await?;
         Ok(run.summary.id.to_string())
     }
@@ -235,6 +250,9 @@ impl Waker for LinkWaker {
             match self.agent.hear().await? {
                 Down::Answer { reply: Reply::Met { seq }, .. } => {
                     (left, self.seen) = (left - 1, seq);
+                }
+                Down::Answers { ids, reply: Reply::Met { seq } } => {
+                    (left, self.seen) = (left - ids.len() as u64, seq);
                 }
                 Down::Answer { reply, .. } => anyhow::bail!("no wait ended so: {reply:?}"),
                 _ => {}

@@ -1,6 +1,8 @@
 //! Processes that are measured: their memory, processor time and files, as the kernel counts them.
 
 use std::{
+    collections::HashMap,
+    ffi::OsString,
     fs,
     process::{Child, Command},
     time::Duration,
@@ -41,15 +43,9 @@ impl Process {
         fs::read_to_string(&path).with_context(|| format!("{} has ended", self.name))
     }
 
-    fn status(&self, field: &str) -> anyhow::Result<u64> {
-        let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-        Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
-    }
-
     /// Resident bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
-        Ok(self.status("VmRSS")? * 1024)
+        resident_of(self.child.id()).with_context(|| format!("{} has ended", self.name))
     }
 
     /// Processor time of all its threads, to a hundredth of a second.
@@ -60,13 +56,13 @@ impl Process {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// How often its threads were woken, together.
-    pub(crate) fn wakeups(&self) -> anyhow::Result<u64> {
-        let mut all = 0;
+    /// How often each of its threads was woken.
+    pub(crate) fn wakeups(&self) -> anyhow::Result<HashMap<OsString, u64>> {
+        let mut all = HashMap::new();
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))?.flatten() {
             let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
             let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            all += switches.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0);
+            all.insert(thread.file_name(), switches.and_then(|n| n.trim().parse().ok()).unwrap_or(0));
         }
         Ok(all)
     }
@@ -85,6 +81,13 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Resident bytes of a process.
+pub(crate) fn resident_of(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no such field")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// As many connections as the system allows.

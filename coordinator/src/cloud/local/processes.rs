@@ -28,6 +28,10 @@ use crate::cloud::CloudError;
 
 /// How long processes have to end between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// Of the clock of `/proc/<pid>/stat`, in a second, on all that Linux runs on today.
+const TICKS: u64 = 100;
+/// For so many seconds a process that has no environment yet may be about to get one.
+const YOUNG: u64 = 10;
 /// How long killed processes may take to be gone.
 const KILLED: Duration = Duration::from_secs(5);
 
@@ -43,9 +47,14 @@ impl Marker {
         Marker(format!("{coordinator}/{run}/{machine}"))
     }
 
-    /// True while the process of that number has this mark and runs.
+    /// True while the process of that number has this mark and runs. While a program takes a process over, its
+    /// environment is empty for a moment; one that has just begun is believed.
     pub(in crate::cloud) fn is_on(&self, pid: i32) -> bool {
-        mark_of(pid).is_some_and(|mark| mark == self.0)
+        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+        if environ.is_empty() {
+            return Stat::of(pid).is_some_and(|stat| stat.runs && stat.is_young());
+        }
+        mark_in(&environ).is_some_and(|mark| mark == self.0)
     }
 }
 
@@ -151,7 +160,10 @@ fn look() -> io::Result<Marked> {
 
 /// The mark in the environment a process was started with. None for a zombie: it has none left.
 fn mark_of(pid: i32) -> Option<String> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    mark_in(&fs::read(format!("/proc/{pid}/environ")).ok()?)
+}
+
+fn mark_in(environ: &[u8]) -> Option<String> {
     environ.split(|byte| *byte == 0).find_map(|variable| {
         let value = variable.strip_prefix(Marker::VARIABLE.as_bytes())?.strip_prefix(b"=")?;
         Some(String::from_utf8_lossy(value).into_owned())
@@ -174,6 +186,12 @@ impl Stat {
         let parent = fields.next()?.parse().ok()?;
         let began = fields.nth(17)?.parse().ok()?;
         Some(Stat { runs: !matches!(state, "Z" | "X"), parent, began })
+    }
+
+    /// Whether it has begun within the last seconds, by the clock of the host.
+    fn is_young(&self) -> bool {
+        let seconds = || fs::read_to_string("/proc/uptime").ok()?.split('.').next()?.parse::<u64>().ok();
+        seconds().is_some_and(|now| self.began / TICKS + YOUNG > now)
     }
 }
 
@@ -204,6 +222,23 @@ mod tests {
         processes.end(&marker, Duration::from_millis(100)).await.expect("ended");
         assert_eq!(processes.oldest(&marker).await, Ok(None));
         shell.wait().expect("killed");
+    }
+
+    #[test]
+    fn a_process_that_has_no_environment_yet_is_believed_for_some_seconds() {
+        let marker = Marker::new("test", RunId::new(1, [9; 10]), "m");
+        // It never gets one, so that what is a moment otherwise lasts.
+        let mut sleep = Command::new("sleep").arg("1000").env_clear().spawn().expect("sleep");
+        let pid = i32::try_from(sleep.id()).expect("fits");
+        assert!(marker.is_on(pid), "it has just begun");
+        let stat = Stat::of(pid).expect("runs");
+        assert!(stat.is_young() && !Stat { began: 0, ..stat }.is_young(), "but nothing is that began with the host");
+        sleep.kill().expect("killed");
+        while Stat::of(pid).is_some_and(|stat| stat.runs) {
+            std::thread::yield_now();
+        }
+        assert!(!marker.is_on(pid), "it has ended");
+        sleep.wait().expect("ended");
     }
 
     #[test]

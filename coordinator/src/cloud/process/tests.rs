@@ -165,22 +165,3 @@ fn addresses_are_of_their_own_and_come_again() {
     }
     assert_eq!(address("web", &HashMap::new()), address("web", &HashMap::new()));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "to see how it goes with many"]
-async fn many_machines() {
-    let cloud = Cloud::new("#!/bin/sh\nexec sleep 1000\n");
-    let connector = cloud.open();
-    let began = tokio::time::Instant::now();
-    let requests: Vec<_> = (1..=500).map(|n| request(&cloud, run(), &format!("web.{n}"), n)).collect();
-    let all = futures_util::future::join_all(requests.iter().map(|request| connector.launch(request))).await;
-    eprintln!("launched {} in {:?}", all.len(), began.elapsed());
-    let began = tokio::time::Instant::now();
-    let found = connector.find(run()).await.expect("found");
-    assert!(found.iter().all(|seen| seen.state == MachineState::Running));
-    eprintln!("found {} in {:?}", found.len(), began.elapsed());
-    let began = tokio::time::Instant::now();
-    futures_util::future::join_all(found.iter().map(|seen| connector.terminate(run(), &seen.machine))).await;
-    assert_eq!(connector.find(run()).await, Ok(Vec::new()));
-    eprintln!("terminated in {:?}", began.elapsed());
-}

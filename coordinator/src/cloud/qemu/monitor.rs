@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long it may take until it has done something.
 const WORK: Duration = Duration::from_secs(30);
 
+/// How often the power button is pressed.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);
+
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "return")]
@@ -94,14 +97,25 @@ pub(super) async fn state(dir: &Path) -> MachineState {
     }
 }
 
-/// Presses the power button of a machine and waits until its QEMU has ended, at most for `within`.
+/// Presses the power button of a machine until its QEMU has ended, at most for `within`. More than once, since
+/// a guest that is still booting does not listen yet.
 pub(super) async fn power_off(dir: &Path, within: Duration) {
     let pressed = async {
         let mut socket = connect(dir).await?;
-        socket.write_all(b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"system_powerdown\"}\n").await?;
-        // It ends with QEMU.
-        let mut said = Vec::new();
-        socket.read_to_end(&mut said).await.map(drop)
+        socket.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await?;
+        let mut said = [0; 4096];
+        loop {
+            socket.write_all(b"{\"execute\":\"system_powerdown\"}\n").await?;
+            let again = tokio::time::sleep(PRESS_AGAIN);
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    () = &mut again => break,
+                    // It ends with QEMU.
+                    size = socket.read(&mut said) => if size? == 0 { return Ok(()) },
+                }
+            }
+        }
     };
     // Whoever does not listen is ended by force.
     let _: Result<io::Result<()>, _> = tokio::time::timeout(within, pressed).await;

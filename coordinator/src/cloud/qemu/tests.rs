@@ -113,10 +113,6 @@ impl Subject for Cloud {
         }
     }
 
-    fn keeps_disks(&self) -> bool {
-        false
-    }
-
     fn patience(&self) -> Duration {
         Duration::from_secs(120)
     }

@@ -1,6 +1,7 @@
 //! Agents that ask for too much, or do not listen: stated bounds, and the others do not notice.
 
 use slipstream_shared::{
+    event::{Event, Record},
     id::InstanceId,
     link::{Change, Down, RefusedCode, Reply, Up},
 };
@@ -70,9 +71,7 @@ async fn a_hundred_thousand_waits_of_one_machine_have_a_bound_and_leave_the_othe
     }
     assert_eq!(refused, 100_000 - most);
     handle.set(ann(), key("web.1:greeting"), Some("now".into())).await.expect("set");
-    for _ in 0..most {
-        assert!(matches!(greedy.down.recv().await, Some(Down::Answer { reply: Reply::Met { .. }, .. })));
-    }
+    assert_eq!(super::met(&mut greedy, most).await, most);
     serves(&mut other, 11).await;
 }
 
@@ -105,4 +104,22 @@ async fn an_agent_that_does_not_read_is_cut_off_before_it_costs_much() {
             matches!(&answer, Some(Down::Answer { reply: Reply::Value { value: Some(v), .. }, .. }) if *v == large)
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_has_written_although_it_failed_is_told_to_agents_and_followers() {
+    let (site, handle, [mut web1, _web2]) = two().await;
+    let mut feed = handle.events(0).await.expect("it goes on");
+    let last = site.events(handle.id()).await.len();
+    for _ in 0..last {
+        feed.next().await.expect("history");
+    }
+    site.deny_writes(true);
+    handle.abort(ann(), "enough".into()).await.expect_err("nobody knows whether it is written");
+    site.deny_writes(false);
+    let within = std::time::Duration::from_secs(1);
+    let told = async { while !matches!(web1.down.recv().await.expect("linked"), Down::Abort { .. }) {} };
+    tokio::time::timeout(within, told).await.expect("the agent is told at once");
+    let shown = tokio::time::timeout(within, feed.next()).await.expect("who follows is shown it at once");
+    assert!(matches!(shown, Some(Record { event: Event::AbortRaised { .. }, .. })), "{shown:?}");
 }

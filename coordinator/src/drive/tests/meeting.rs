@@ -3,7 +3,7 @@
 mod replaced;
 
 use slipstream_shared::{
-    event::Event,
+    event::{Event, Record},
     id::{InstanceId, RunId},
     link::{Change, Down, RefusedCode, Reply, Up},
     meeting::{Leader, MeetingName, Parties},
@@ -336,10 +336,16 @@ async fn the_end_of_the_run_ends_waits_for_barriers_and_leads() {
     machines.ask(0, true).await;
     machines.ask(1, true).await;
     machines.arrive(1, all_of("web")).await;
-    machines.site.handle(machines.run).await.terminate(ann()).await.expect("accepted");
+    let nightly: Leader = "user:ann/nightly".parse().expect("valid");
+    let handle = machines.site.handle(machines.run).await;
+    handle.lead(nightly.clone(), &name("of-a-program"), 600, false).await.expect("it is vacant");
+    handle.terminate(ann()).await.expect("accepted");
     machines.site.wait_for(machines.run, RunState::Cancelled).await;
     let handle = machines.site.handle(machines.run).await;
     handle.meet(ann(), &name("b"), None, false).await.expect_err("it will never open");
+    handle.lead(nightly, &name("of-a-program"), 600, false).await.expect_err("who leads cannot go on to");
+    let last = machines.site.events(machines.run).await.pop();
+    assert!(matches!(last, Some(Record { event: Event::StateChanged { .. }, .. })), "an event after the end: {last:?}");
     let led = handle.leads().await.expect("read");
     assert!(led.iter().all(|lead| lead.leader.is_none()), "{led:?}");
 }

@@ -14,7 +14,7 @@ use super::{
     ann,
     site::{Script, Site, plan},
 };
-use crate::cloud::{CloudError, fake::Habits};
+use crate::cloud::{CloudError, MachineState, fake::Habits};
 
 fn named(names: &[&str]) -> Vec<InstanceId> {
     names.iter().map(|name| name.parse().expect("valid")).collect()
@@ -121,4 +121,25 @@ async fn killed_after_any_record_a_reboot_goes_on_where_it_was() {
             return;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_machines_of_a_launch_that_has_reached_the_cloud_twice_are_switched() {
+    let mut site = Site::new().await;
+    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
+    let run = site.launch(plan(1)).await;
+    // The agent lives on the second one, the launch is answered with the first.
+    let started = site.next_start().await;
+    site.launch_again(&started).await;
+    site.play_agents(Script::Succeed);
+    site.wait_for(run, RunState::Ready).await;
+    let handle = site.handle(run).await;
+    handle.operate(ann(), stop(&[]), None).await.expect("accepted");
+    assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
+    let machines = site.cloud.connector().find(run).await.expect("found");
+    let states: Vec<_> = machines.iter().map(|machine| machine.state.clone()).collect();
+    assert_eq!(states, [MachineState::Stopped, MachineState::Stopped]);
+    handle.operate(ann(), start(&[]), None).await.expect("accepted");
+    assert_eq!(site.over(run, 2).await.status, OperationStatus::Succeeded, "the agent is back");
+    assert_eq!(milestones(&site, run).await, [Milestone::Ready]);
 }

@@ -24,7 +24,10 @@ use slipstream_shared::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    cloud::fake::{Started, World as Cloud},
+    cloud::{
+        LaunchRequest, UserData,
+        fake::{Started, World as Cloud},
+    },
     drive::{LaunchSecret, RunError, RunHandle, Runs, Trust, World},
     seam::Seam,
     store::{Backend, Batch, MemoryBackend, StoreError},
@@ -35,6 +38,8 @@ use crate::{
 struct Store {
     inner: Arc<MemoryBackend>,
     full: Arc<AtomicBool>,
+    /// It writes, and says that it has failed.
+    denying: AtomicBool,
     unreadable: AtomicBool,
     left: AtomicI64,
     /// It dies instead of recording what contains this.
@@ -60,6 +65,9 @@ impl Backend for Store {
             std::future::pending::<()>().await;
         }
         let result = self.inner.append(batch).await;
+        if self.denying.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
         if left == 1 {
             self.died.notify_one();
             std::future::pending::<()>().await;
@@ -184,6 +192,7 @@ impl Site {
         let store = Arc::new(Store {
             inner: Arc::clone(&inner),
             full: Arc::clone(&full),
+            denying: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             left,
             forbidden: Mutex::default(),
@@ -204,6 +213,10 @@ impl Site {
 
     pub(super) fn break_reads(&self, broken: bool) {
         self.store.unreadable.store(broken, Ordering::SeqCst);
+    }
+
+    pub(super) fn deny_writes(&self, denying: bool) {
+        self.store.denying.store(denying, Ordering::SeqCst);
     }
 
     pub(super) fn fill_disk(&self, full: bool) {
@@ -270,6 +283,21 @@ impl Site {
         self.starts.as_mut().expect("not playing").recv().await.expect("the cloud goes on")
     }
 
+    /// The launch of a machine reaches the cloud once more.
+    pub(super) async fn launch_again(&self, started: &Started) {
+        let request = LaunchRequest {
+            name: started.key.machine_name(),
+            key: started.key.clone(),
+            image: "any".into(),
+            size: Size::default(),
+            disks: vec![],
+            network: Network::Public,
+            ordinal: 1,
+            user_data: UserData(Context::from_user_data(started.user_data.as_bytes()).expect("ours")),
+        };
+        self.cloud.connector().launch(&request).await.expect("launched again");
+    }
+
     /// Plays all agents from now on, across restarts of the coordinator.
     pub(super) fn play_agents(&mut self, script: Script) {
         let mut starts = self.starts.take().expect("once");
@@ -308,6 +336,7 @@ impl Site {
         self.store = Arc::new(Store {
             inner,
             full,
+            denying: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
             left,
             forbidden: Mutex::default(),
@@ -433,7 +462,8 @@ impl Agent {
                     // After a start of its machine: only the ready check belongs to a boot.
                     if !self.finished && plan.finished.contains_key(&0) {
                         self.finished = true;
-                        if self.change(&mut link, Change::Ready).await.is_none() {
+                        // A task leads to it otherwise.
+                        if plan.held.is_none() && self.change(&mut link, Change::Ready).await.is_none() {
                             return;
                         }
                     }
@@ -502,7 +532,7 @@ impl Agent {
             let fails = matches!(&task.step.script, Script_::Text(text) if text == "false");
             let result = StepResult { exit: Some(i32::from(fails)), ..StepResult::default() };
             self.change(link, Change::StepFinished { index: task.index, result }).await?;
-            if task.check && !fails {
+            if task.check && (!fails || task.again.is_none()) {
                 self.change(link, Change::Ready).await?;
             }
             self.done.insert(task.index);

@@ -17,9 +17,10 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
     let (finished, active, look) = if run.quick { (500, 100, 5) } else { (10_000, 1_000, 30) };
     let look = Duration::from_secs(look);
     let ours = Ours::start(&run.data).await?;
-    let (resident, wakeups, cpu) = idle(&ours, look).await?;
-    rows.add(&one(resident).row("idle: resident", "MiB", "", "<20"))?;
-    rows.add(&one(wakeups).row("idle: wake-ups of all threads", "1/s", "", "<2"))?;
+    let Idle { resident, wakeups, between, cpu } = idle(&ours, look).await?;
+    rows.add(&one(resident * 1048576.0 / 1e6).row("idle: resident", "MB", "", "<20"))?;
+    rows.add(&one(between).row("idle: between two wake-ups of the thread that is woken most", "s", "", ">1"))?;
+    rows.add(&one(wakeups).row("idle: wake-ups of all threads", "1/s", "", ""))?;
     rows.add(&one(cpu).row("idle: CPU", "ms/s", "", ""))?;
 
     let client = ours.client().await?;
@@ -42,7 +43,7 @@ pub(super) async fn play(run: &Run, rows: &mut Rows) -> anyhow::Result<()> {
     let rate = f64::from(finished) / began.elapsed().as_secs_f64();
     rows.add(&one(rate).row("runs launched, terminated and gone", "1/s", "", ""))?;
     let (ours, started) = ours.restart()?;
-    let (resident, ..) = idle(&ours, Duration::from_secs(2)).await?;
+    let Idle { resident, .. } = idle(&ours, Duration::from_secs(2)).await?;
     let what = format!("start with {finished} finished runs");
     rows.add(&one(started.as_secs_f64() * 1000.0).row(&what, "ms", "", ""))?;
     rows.add(&one(resident).row(&format!("{what}: resident"), "MiB", "", ""))
@@ -59,13 +60,32 @@ fn one(value: f64) -> Rounds {
     rounds
 }
 
-/// Resident MiB, wake-ups per second and milliseconds of processor time per second.
-async fn idle(ours: &Ours, look: Duration) -> anyhow::Result<(f64, f64, f64)> {
+/// What a process costs that has nothing to do.
+struct Idle {
+    /// MiB.
+    resident: f64,
+    /// Of all threads, per second.
+    wakeups: f64,
+    /// Seconds between two wake-ups of one thread.
+    between: f64,
+    /// Milliseconds of processor time per second.
+    cpu: f64,
+}
+
+async fn idle(ours: &Ours, look: Duration) -> anyhow::Result<Idle> {
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (wakeups, cpu) = (ours.process.wakeups()?, ours.process.cpu()?);
+    let (before, cpu) = (ours.process.wakeups()?, ours.process.cpu()?);
     tokio::time::sleep(look).await;
-    let per_second = |value: f64| value / look.as_secs_f64();
-    let wakeups = (ours.process.wakeups()? - wakeups) as f64;
+    let look = look.as_secs_f64();
     let cpu = (ours.process.cpu()? - cpu).as_secs_f64() * 1000.0;
-    Ok((ours.process.resident()? as f64 / 1048576.0, per_second(wakeups), per_second(cpu)))
+    let woken = ours.process.wakeups()?.into_iter().map(|(thread, n)| n - before.get(&thread).copied().unwrap_or(0));
+    let woken: Vec<u64> = woken.collect();
+    // So many wake-ups have one pause less between them.
+    let pauses = woken.iter().max().copied().unwrap_or(0).saturating_sub(1);
+    Ok(Idle {
+        resident: ours.process.resident()? as f64 / 1048576.0,
+        wakeups: woken.iter().sum::<u64>() as f64 / look,
+        between: look / pauses.max(1) as f64,
+        cpu: cpu / look,
+    })
 }

@@ -1,9 +1,11 @@
 //! What is measured, scene by scene.
 
+mod agent;
 mod fleet;
 mod idle;
 mod latency;
 mod limit;
+mod real;
 mod sets;
 mod soak;
 mod waiters;
@@ -44,7 +46,7 @@ pub(crate) trait Crowd: Send {
 }
 
 /// The scenes by name, in the order in which they are played.
-pub(crate) const SCENES: [&str; 6] = ["limit", "latency", "sets", "waiters", "fleet", "idle"];
+pub(crate) const SCENES: [&str; 8] = ["limit", "latency", "sets", "waiters", "fleet", "real", "agent", "idle"];
 
 /// Plays what is asked for.
 pub(crate) async fn play(run: &Run) -> anyhow::Result<()> {
@@ -66,6 +68,8 @@ pub(crate) async fn play(run: &Run) -> anyhow::Result<()> {
             "sets" => sets::play(run, &mut rows).await,
             "waiters" => waiters::play(run, &mut rows).await,
             "fleet" => fleet::play(run, &mut rows).await,
+            "real" => real::play(run, &mut rows).await,
+            "agent" => agent::play(run, &mut rows).await,
             _ => idle::play(run, &mut rows).await,
         }
         .with_context(|| format!("scene {scene}"))?;
