@@ -41,8 +41,7 @@ pub(super) async fn add(
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>), ApiError> {
     if let Some(project) = &new.scope.project {
-        let path = project.parse::<slipstream_shared::module::ModuleRef>();
-        if !path.is_ok_and(|path| path.version.is_none()) {
+        if slipstream_shared::module::path::check(project).is_err() {
             let detail = format!("`scope.project`: `{project}` is not the path of a module");
             return Err(ApiError::new(Code::InvalidValue, detail));
         }
