@@ -40,11 +40,11 @@ pub(super) async fn add(
     Extension(user): Extension<User>,
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>), ApiError> {
-    if let Some(project) = &new.scope.project {
-        if slipstream_shared::module::path::check(project).is_err() {
-            let detail = format!("`scope.project`: `{project}` is not the path of a module");
-            return Err(ApiError::new(Code::InvalidValue, detail));
-        }
+    if let Some(project) = &new.scope.project
+        && slipstream_shared::module::path::check(project).is_err()
+    {
+        let detail = format!("`scope.project`: `{project}` is not the path of a module");
+        return Err(ApiError::new(Code::InvalidValue, detail));
     }
     Ok((StatusCode::CREATED, Json(app.access.add_token(&user, new).await?)))
 }
