@@ -7,6 +7,7 @@ mod life;
 mod meeting;
 mod mix;
 mod power;
+mod ready;
 mod retry;
 mod scale;
 mod silence;

@@ -9,12 +9,13 @@ use slipstream_shared::{
     link::Up,
     operation::{Asked, Hook},
     parameter::ParamType,
-    plan::{KeepRunning, OnSilent, ParamPlan, Plan, StepPlan},
+    plan::{KeepRunning, OnSilent, ParamPlan, Plan},
     state::{Milestone, RunState},
 };
 
 use super::{
     ann, key,
+    ready::{hook, up_with},
     site::{self, Script, Site, plan},
 };
 use crate::{
@@ -30,20 +31,8 @@ fn replacing(count: u32) -> Plan {
     let mut plan = plan(count);
     let web = plan.nodes.values_mut().next().expect("web");
     web.on_silent = OnSilent::Replace;
-    for hook in [Hook::OnVmAdd, Hook::PreRemove] {
-        let step = StepPlan { step: hook.name().into(), ..web.steps[0].clone() };
-        web.hooks.insert(hook, vec![step]);
-    }
+    hook(&mut plan, &[Hook::OnVmAdd, Hook::PreRemove]);
     plan
-}
-
-async fn up(plan: Plan, script: Script) -> (Site, RunId) {
-    let mut site = Site::new().await;
-    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
-    let run = site.launch(plan).await;
-    site.play_agents(script);
-    site.wait_for(run, RunState::Ready).await;
-    (site, run)
 }
 
 fn to(count: u32, remove: &[&str]) -> Asked {
@@ -92,7 +81,7 @@ async fn ended(site: &Site, run: RunId, state: RunState) {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_lost_while_it_comes_is_replaced_and_the_operation_succeeds() {
-    let (site, run) = up(replacing(1), Script::HangInDeploy).await;
+    let (site, run) = up_with(replacing(1), Script::HangInDeploy).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), to(2, &[]), None).await.expect("accepted");
     lose(&site, run, 2, |_| true).await;
@@ -106,7 +95,7 @@ async fn one_that_is_lost_while_it_comes_is_replaced_and_the_operation_succeeds(
 #[tokio::test(start_paused = true)]
 async fn killed_after_any_record_one_that_is_lost_while_it_comes_is_replaced() {
     for point in 1.. {
-        let (mut site, run) = up(replacing(1), Script::HangInDeploy).await;
+        let (mut site, run) = up_with(replacing(1), Script::HangInDeploy).await;
         site.die_after(point);
         let work = async {
             site.operate_somehow(run, to(2, &[])).await;
@@ -128,7 +117,7 @@ async fn killed_after_any_record_one_that_is_lost_while_it_comes_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_leaves_is_not_replaced() {
-    let (site, run) = up(replacing(2), Script::HangInTask).await;
+    let (site, run) = up_with(replacing(2), Script::HangInTask).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), to(1, &["web.2"]), None).await.expect("accepted");
     lose(&site, run, 2, |index| index > 0).await;
@@ -141,7 +130,7 @@ async fn one_that_leaves_is_not_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_being_replaced_can_be_removed_and_keeps_its_address_to_itself() {
-    let (site, run) = up(replacing(2), Script::Succeed).await;
+    let (site, run) = up_with(replacing(2), Script::Succeed).await;
     let handle = site.handle(run).await;
     vanish(&site, run, 1).await;
     until_gone(&site, run, 1).await;
@@ -164,7 +153,7 @@ async fn one_that_is_being_replaced_can_be_removed_and_keeps_its_address_to_itse
 
 #[tokio::test(start_paused = true)]
 async fn a_hook_of_a_machine_that_is_replaced_has_failed_and_holds_nothing_up() {
-    let (site, run) = up(replacing(2), Script::HangInTask).await;
+    let (site, run) = up_with(replacing(2), Script::HangInTask).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");
     lose(&site, run, 2, |index| index > 0).await;
@@ -177,7 +166,7 @@ async fn a_hook_of_a_machine_that_is_replaced_has_failed_and_holds_nothing_up() 
 
 #[tokio::test(start_paused = true)]
 async fn steps_that_are_run_again_do_not_hold_up_the_machine_that_replaces_theirs() {
-    let (site, run) = up(replacing(2), Script::HangInTask).await;
+    let (site, run) = up_with(replacing(2), Script::HangInTask).await;
     let handle = site.handle(run).await;
     let mut next = replacing(2);
     next.module = "test@2".into();
@@ -195,7 +184,7 @@ async fn steps_that_are_run_again_do_not_hold_up_the_machine_that_replaces_their
 
 #[tokio::test(start_paused = true)]
 async fn one_that_was_stopped_is_not_replaced_when_it_vanishes() {
-    let (site, run) = up(replacing(2), Script::Succeed).await;
+    let (site, run) = up_with(replacing(2), Script::Succeed).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), Asked::Stop { instances: vec![web(1)] }, None).await.expect("accepted");
     assert_eq!(site.over(run, 1).await.status, OperationStatus::Succeeded);
@@ -240,7 +229,7 @@ async fn made_up_secrets_stay_with_an_instance_and_later_ones_have_their_own() {
     let mut plan = replacing(1);
     let secret = ParamPlan { kind: ParamType::Secret, generate: Some(24), ..ParamPlan::default() };
     plan.nodes.values_mut().next().expect("web").params.insert("token".into(), secret);
-    let (site, run) = up(plan, Script::Succeed).await;
+    let (site, run) = up_with(plan, Script::Succeed).await;
     let handle = site.handle(run).await;
     let token = async |index: u32| {
         let key = key(&format!("web.{index}:token"));
@@ -267,7 +256,7 @@ async fn an_operation_that_the_end_cuts_short_leaves_nothing_behind() {
     for (end, state) in [("terminate", RunState::Done), ("lease", RunState::Done), ("abort", RunState::Aborted)] {
         let mut plan = replacing(2);
         plan.policy.keep_running = if end == "abort" { KeepRunning::OnSuccess } else { KeepRunning::Always };
-        let (site, run) = up(plan, Script::Succeed).await;
+        let (site, run) = up_with(plan, Script::Succeed).await;
         let handle = site.handle(run).await;
         site.cloud.set_habits(Habits { boot: Duration::from_secs(60), ..Habits::default() });
         handle.operate(ann(), to(3, &["web.1"]), None).await.expect("accepted");
@@ -288,7 +277,7 @@ async fn any_means_another_one_when_a_machine_is_replaced_and_all_waits_for_the_
     for (name, text) in [("any", "${web[any].address}"), ("all", "${web[*].address}")] {
         plan.outputs.insert(name.into(), text.parse().expect("valid"));
     }
-    let (site, run) = up(plan, Script::Succeed).await;
+    let (site, run) = up_with(plan, Script::Succeed).await;
     let outputs = async || site.handle(run).await.detail().await.expect("read").outputs;
     let before = outputs().await;
     let (first, others) = before["all"].as_deref().expect("known").split_once(',').expect("two");
@@ -312,7 +301,7 @@ async fn killed_after_any_record_a_launch_that_fails_leaves_as_many_machines_as_
     for point in 1.. {
         let mut plan = replacing(1);
         plan.nodes.values_mut().for_each(|node| node.tolerate = 1);
-        let (mut site, run) = up(plan, Script::Succeed).await;
+        let (mut site, run) = up_with(plan, Script::Succeed).await;
         site.cloud.fail_launch(Fault::Refuse(CloudError::Quota("2 of 2 VMs used".into())));
         site.die_after(point);
         let asked = to(3, &[]);
@@ -336,7 +325,7 @@ async fn killed_after_any_record_a_launch_that_fails_leaves_as_many_machines_as_
 
 #[tokio::test(start_paused = true)]
 async fn an_abort_during_an_operation_collects_reports_once_more() {
-    let (site, run) = up(replacing(2), Script::Succeed).await;
+    let (site, run) = up_with(replacing(2), Script::Succeed).await;
     let handle = site.handle(run).await;
     site.cloud.set_habits(Habits { boot: Duration::from_secs(60), ..Habits::default() });
     handle.operate(ann(), to(3, &[]), None).await.expect("accepted");

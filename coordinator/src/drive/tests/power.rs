@@ -12,6 +12,7 @@ use slipstream_shared::{
 
 use super::{
     ann,
+    ready::up,
     site::{Script, Site, plan},
 };
 use crate::cloud::{CloudError, MachineState, fake::Habits};
@@ -28,22 +29,13 @@ fn start(names: &[&str]) -> Asked {
     Asked::Start { instances: named(names) }
 }
 
-async fn up(count: u32) -> (Site, RunId) {
-    let mut site = Site::new().await;
-    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
-    let run = site.launch(plan(count)).await;
-    site.play_agents(Script::Succeed);
-    site.wait_for(run, RunState::Ready).await;
-    (site, run)
-}
-
 async fn milestones(site: &Site, run: RunId) -> Vec<Milestone> {
     site.handle(run).await.detail().await.expect("read").nodes.iter().map(|n| n.milestone).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stopped_run_is_neither_silent_nor_gone_and_starts_with_all_it_had() {
-    let (site, run) = up(2).await;
+    let (site, run) = up(plan(2)).await;
     let handle = site.handle(run).await;
     handle.set(ann(), super::key("web.1:greeting"), Some("kept".into())).await.expect("set");
     handle.operate(ann(), stop(&[]), None).await.expect("accepted");
@@ -81,7 +73,7 @@ async fn a_stopped_run_is_neither_silent_nor_gone_and_starts_with_all_it_had() {
 
 #[tokio::test(start_paused = true)]
 async fn who_stops_machines_is_alone_and_a_cloud_that_refuses_is_told() {
-    let (site, run) = up(2).await;
+    let (site, run) = up(plan(2)).await;
     let handle = site.handle(run).await;
     let short = run.short();
     // So that it takes a while.
@@ -106,7 +98,7 @@ async fn who_stops_machines_is_alone_and_a_cloud_that_refuses_is_told() {
 #[tokio::test(start_paused = true)]
 async fn killed_after_any_record_a_reboot_goes_on_where_it_was() {
     for point in 1.. {
-        let (mut site, run) = up(2).await;
+        let (mut site, run) = up(plan(2)).await;
         site.die_after(point);
         let asked = Asked::Reboot { instances: vec![] };
         let died = tokio::join!(site.operate_somehow(run, asked.clone()), site.restart_when_dead()).1;

@@ -7,12 +7,13 @@ use slipstream_shared::{
     event::Event,
     id::{InstanceId, RunId},
     operation::{Asked, FIRST_TASK, Hook, SCALING_ACTION, SCALING_NODE, SCALING_VMS},
-    plan::{Plan, Script as Text, StepPlan},
+    plan::Plan,
     state::RunState,
 };
 
 use super::{
     ann,
+    ready::{break_hook, hook, up},
     site::{Script, Site, plan},
 };
 use crate::{
@@ -39,26 +40,8 @@ fn to(count: u32, remove: &[&str]) -> Asked {
 
 fn hooked(count: u32) -> Plan {
     let mut plan = plan(count);
-    let web = plan.nodes.values_mut().next().expect("web");
-    for hook in [Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove] {
-        let step = StepPlan { step: hook.name().into(), ..web.steps[0].clone() };
-        web.hooks.insert(hook, vec![step]);
-    }
+    hook(&mut plan, &[Hook::OnVmAdd, Hook::OnVmRemove, Hook::PreRemove]);
     plan
-}
-
-fn break_hook(plan: &mut Plan, hook: Hook) {
-    let web = plan.nodes.values_mut().next().expect("web");
-    web.hooks.get_mut(&hook).expect("hooked")[0].script = Text::Text("false".into());
-}
-
-async fn up(plan: Plan) -> (Site, RunId) {
-    let mut site = Site::new().await;
-    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
-    let run = site.launch(plan).await;
-    site.play_agents(Script::Succeed);
-    site.wait_for(run, RunState::Ready).await;
-    (site, run)
 }
 
 async fn value(site: &Site, run: RunId, key: &str) -> String {

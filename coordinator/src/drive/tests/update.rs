@@ -3,7 +3,6 @@
 use slipstream_shared::{
     api::OperationStatus,
     event::Event,
-    id::RunId,
     operation::{Asked, FIRST_TASK, Hook},
     plan::{Plan, Script as Text, StepPlan},
     state::RunState,
@@ -11,6 +10,7 @@ use slipstream_shared::{
 
 use super::{
     ann,
+    ready::up,
     site::{Script, Site, plan},
 };
 
@@ -26,17 +26,9 @@ fn next(count: u32, script: &str) -> Plan {
     next
 }
 
-async fn up(count: u32) -> (Site, RunId) {
-    let mut site = Site::new().await;
-    let run = site.launch(plan(count)).await;
-    site.play_agents(Script::Succeed);
-    site.wait_for(run, RunState::Ready).await;
-    (site, run)
-}
-
 #[tokio::test(start_paused = true)]
 async fn steps_that_are_the_same_are_left_alone_and_those_behind_a_new_one_are_not() {
-    let (site, run) = up(2).await;
+    let (site, run) = up(plan(2)).await;
     let handle = site.handle(run).await;
     let same = Plan { module: "test@2".into(), ..plan(2) };
     handle.operate(ann(), to(&same), None).await.expect("accepted");
@@ -85,7 +77,7 @@ async fn a_node_that_is_no_longer_there_goes_and_its_hooks_run() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_fails_in_its_new_form_fails_the_update_not_the_run() {
-    let (site, run) = up(1).await;
+    let (site, run) = up(plan(1)).await;
     let handle = site.handle(run).await;
     handle.operate(ann(), to(&next(1, "false")), None).await.expect("accepted");
     let done = site.over(run, 1).await;
@@ -99,7 +91,7 @@ async fn a_step_that_fails_in_its_new_form_fails_the_update_not_the_run() {
 #[tokio::test(start_paused = true)]
 async fn killed_after_any_record_an_update_goes_on_where_it_was() {
     for point in 1.. {
-        let (mut site, run) = up(2).await;
+        let (mut site, run) = up(plan(2)).await;
         site.die_after(point);
         let asked = to(&next(3, "other"));
         let died = tokio::join!(site.operate_somehow(run, asked.clone()), site.restart_when_dead()).1;

@@ -8,13 +8,14 @@ use slipstream_shared::{
     event::Event,
     id::{InstanceId, RunId},
     operation::{Asked, Hook, SCALING_ACTION, SCALING_DEVICE, SCALING_DISK, SCALING_FAILED, SCALING_NODE, SCALING_VMS},
-    plan::{OnSilent, Plan, Script as Text, Size, StepPlan},
+    plan::{OnSilent, Plan, Size},
     state::{Milestone, RunState},
 };
 
 use super::{
     ann,
-    site::{Script, Site, plan},
+    ready::{break_hook, hook, up},
+    site::{Site, plan},
 };
 use crate::cloud::{CloudError, Observed, fake::Habits};
 
@@ -41,16 +42,8 @@ fn hooked(count: u32) -> Plan {
     let web = plan.nodes.values_mut().next().expect("web");
     web.size = Size { cpu: Some(1), ram: Some(1 << 30), disk: None };
     web.disks = vec![disk(20 << 30, Some("/data"))];
-    for hook in [Hook::PreScale, Hook::PostScale, Hook::OnVmAdd] {
-        let step = StepPlan { step: hook.name().into(), ..web.steps[0].clone() };
-        web.hooks.insert(hook, vec![step]);
-    }
+    hook(&mut plan, &[Hook::PreScale, Hook::PostScale, Hook::OnVmAdd]);
     plan
-}
-
-fn break_hook(plan: &mut Plan, hook: Hook) {
-    let web = plan.nodes.values_mut().next().expect("web");
-    web.hooks.get_mut(&hook).expect("hooked")[0].script = Text::Text("false".into());
 }
 
 async fn instance(site: &Site, run: RunId, name: &str) -> InstanceInfo {
@@ -100,15 +93,6 @@ fn with_disks(count: u32) -> Plan {
     web.disks = vec![disk(20 << 30, Some("/data")), disk(1 << 30, None)];
     web.on_silent = OnSilent::Replace;
     plan
-}
-
-async fn up(plan: Plan) -> (Site, RunId) {
-    let mut site = Site::new().await;
-    site.cloud.set_habits(Habits { idempotent: false, ..Habits::default() });
-    let run = site.launch(plan).await;
-    site.play_agents(Script::Succeed);
-    site.wait_for(run, RunState::Ready).await;
-    (site, run)
 }
 
 /// What the cloud shows of the only machine.
