@@ -14,7 +14,7 @@ AGENT := $(TARGET)/$(AGENT_TARGET)/agent/slipstream-agent
 DEBIAN ?= bookworm
 
 help: ## what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-16s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do printf '  make %-19s %s\n' "$$target" "$$what"; done
 
 dev: build ## the tutorial as plain processes: no VM, no root, seconds
 	$(TARGET)/debug/slipstream up examples/service-testing-processes --down
@@ -47,7 +47,7 @@ check: ## format, lints, unit tests: what to run before each commit
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo test --workspace --lib --bins --quiet
 
-test: build image-small ## everything but Debian VMs
+test: build image-small ## everything but Debian VMs, cuts of power and what goes on for long
 	SLIPSTREAM_TEST_IMAGES=$(abspath $(IMAGES)) cargo test --workspace
 
 test-vm: build image image-small ## the tutorial on Debian VMs, and three cuts of power (some minutes)
